@@ -1,0 +1,243 @@
+"""What a checkpoint is, as data: frozen dataclasses that travel in its safetensors metadata.
+
+Defaults are the published full size (EMO, arXiv 2402.17485, on Stable Diffusion 1.5). What one
+family of checkpoints does differently from another is a field here, never an `if family` in a
+forward. A field exists only if a checkpoint that can be loaded uses it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+
+from .errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """The convolutional skeleton that backbone and ReferenceNet share (diffusers' SD 1.5 UNet)."""
+
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    """Width of each resolution, finest first."""
+    attention_levels: tuple[bool, ...] = (True, True, True, False)
+    """Which resolutions have spatial transformers."""
+    layers_per_block: int = 2
+    num_heads: int = 8
+    norm_num_groups: int = 32
+
+    def __post_init__(self) -> None:
+        if len(self.attention_levels) != len(self.block_out_channels):
+            raise InputError(
+                f"unet config: {len(self.attention_levels)} attention_levels for "
+                f"{len(self.block_out_channels)} block_out_channels; give one per resolution."
+            )
+        for width in self.block_out_channels:
+            if width % self.norm_num_groups or width % self.num_heads:
+                raise InputError(
+                    f"unet config: width {width} is not divisible by norm_num_groups "
+                    f"{self.norm_num_groups} and num_heads {self.num_heads}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceNetConfig:
+    """The twin UNet that reads the reference image and the motion frames."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    context_dim: int | None = None
+    """Width of the cross-attention context; None where the net has no cross-attention."""
+    is_output_present: bool = False
+    """Whether the file holds conv_norm_out and conv_out, which reading features never runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig:
+    """From the encoder's layers to tokens, one set per video frame."""
+
+    num_layers: int = 12
+    """Encoder layers that are used, side by side."""
+    feature_dim: int = 768
+    window_margin: int = 2
+    """Video frames heard on each side of a frame."""
+    hidden_dim: int = 512
+    num_tokens: int = 32
+    token_dim: int = 768
+
+    @property
+    def window(self) -> int:
+        """Frames in one window."""
+        return 2 * self.window_margin + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontEndConfig:
+    """A checkpoint's own audio encoder: log-mel, then dilated convolutions at 50 Hz."""
+
+    num_mels: int = 64
+    width: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2)
+    """One residual layer each."""
+    num_returned_layers: int = 4
+    """The last layers, whose outputs are the features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedConfig:
+    """Head-speed layers (EMO, "Speed Layers")."""
+
+    bucket_centers_deg_s: tuple[float, ...] = (0.0, 7.5, 15.0, 22.5, 30.0, 37.5, 45.0, 52.5, 60.0)
+    bucket_radius_deg_s: float = 7.5
+    window_margin: int = 2
+    """Video frames on each side whose buckets are seen with a frame's own."""
+    token_dim: int = 320
+
+    def __post_init__(self) -> None:
+        if self.bucket_radius_deg_s <= 0:
+            raise InputError(
+                f"speed config: bucket_radius_deg_s is {self.bucket_radius_deg_s}; it must be "
+                "above 0."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalConfig:
+    """Temporal modules (AnimateDiff v2 layout)."""
+
+    num_positions: int = 32
+    """Length of the position table: motion frames and new frames together."""
+    num_attention_blocks: int = 2
+    num_motion_frames: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """The denoising network. A part that is None does not exist."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    has_reference_attention: bool = True
+    """`attn1_5`: keys and values from the ReferenceNet alone."""
+    context_dim: int | None = 768
+    """Width of the tokens that `attn2` reads."""
+    audio: AudioConfig | None = field(default_factory=AudioConfig)
+    temporal: TemporalConfig | None = field(default_factory=TemporalConfig)
+    speed: SpeedConfig | None = field(default_factory=SpeedConfig)
+    face_locator_channels: tuple[int, ...] | None = (16, 32, 64, 128)
+
+    def __post_init__(self) -> None:
+        if self.audio is not None and self.audio.token_dim != self.context_dim:
+            raise InputError(
+                f"backbone config: audio tokens are {self.audio.token_dim} wide but attn2 reads "
+                f"{self.context_dim}; make them equal."
+            )
+        if self.speed is not None and self.temporal is None:
+            raise InputError("backbone config: speed layers live in temporal modules; add those.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+    """Noise schedule, in the terms of diffusers' schedulers."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    prediction_type: str = "v_prediction"
+    rescale_betas_zero_snr: bool = True
+    timestep_spacing: str = "trailing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """What a checkpoint was made for: the defaults of command line and nodes."""
+
+    width: int = 512
+    """Pixels."""
+    height: int = 512
+    fps: float = 25.0
+    clip_frames: int = 12
+    """New frames per clip."""
+    steps: int = 40
+    guidance: float = 3.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One checkpoint."""
+
+    family: str = "emo"
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    reference_net: ReferenceNetConfig = field(default_factory=ReferenceNetConfig)
+    front_end: FrontEndConfig | None = None
+    """None: audio features come from a wav2vec2 folder."""
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    latent_scale: float = 0.18215
+    """The networks see the VAE's latents times this."""
+
+    def __post_init__(self) -> None:
+        temporal = self.backbone.temporal
+        if temporal is None:
+            return
+        needed = self.sampling.clip_frames + temporal.num_motion_frames
+        if needed > temporal.num_positions:
+            raise InputError(
+                f"model config: clips of {self.sampling.clip_frames} frames after "
+                f"{temporal.num_motion_frames} motion frames need {needed} positions; the "
+                f"temporal modules have {temporal.num_positions}."
+            )
+
+
+def config_to_json(config: ModelConfig) -> str:
+    """Write a config as one line of JSON."""
+    return json.dumps(dataclasses.asdict(config))
+
+
+def config_from_json(text: str, *, source: str) -> ModelConfig:
+    """Read a config back; every field must be known and of the right kind.
+
+    Raises:
+        InputError: names `source` and the field.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{source}: the config is not JSON ({error}).") from error
+    return _build(ModelConfig, values, path=f"{source}: config")
+
+
+def _build(kind: type, values: object, *, path: str) -> typing.Any:
+    """Build dataclass `kind` from parsed JSON, strictly."""
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is {values!r}; expected the fields of {kind.__name__}.")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError(
+            f"{path} has unknown fields {unknown}; {kind.__name__} knows {sorted(hints)}. "
+            "The file is probably from a newer version of this pack: update the pack."
+        )
+    return kind(**{name: _convert(hints[name], values[name], f"{path}.{name}") for name in values})
+
+
+def _convert(hint: typing.Any, value: object, path: str) -> object:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path=path)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{path} is {value!r}; expected a list.")
+        item_hint = typing.get_args(hint)[0]
+        return tuple(_convert(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is float and is_number:
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise InputError(f"{path} is {value!r}; expected {hint.__name__}.")
+    return value

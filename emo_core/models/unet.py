@@ -1,0 +1,318 @@
+"""The UNet skeleton of backbone and ReferenceNet.
+
+Per layer: residual block -> [spatial transformer] -> [temporal module]. With the two brackets'
+extras off it equals diffusers' `UNet2DConditionModel` as configured for Stable Diffusion 1.5, and
+its parameters bear the same names.
+
+What a transformer or temporal module reads besides the frames is looked up in `Conditions` by the
+name of the transformer, such as `down_blocks.0.attentions.1`.
+
+Letters: N images (B conditions times F frames), C channels, H and W rows and columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import UNetConfig
+from .attention import SpatialConditions, SpatialTransformer
+from .layers import RESNET_EPS, Downsample, ResnetBlock, TimeEmbedding, Upsample
+from .temporal import TemporalConditions, TemporalModule
+
+MakeTemporal = Callable[[int], TemporalModule]
+Features = dict[str, Tensor]
+"""Name of a spatial transformer -> its feature (N, L, C)."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything a UNet reads besides latents and timestep. Prepared once per clip.
+
+    `spatial` is empty for a network without reference- and cross-attention. `temporal` is None
+    when the temporal modules are to be left out (single images). `region` (B, 1 or F, C, H, W)
+    is added after `conv_in`.
+    """
+
+    num_frames: int
+    spatial: dict[str, SpatialConditions]
+    temporal: dict[str, TemporalConditions] | None
+    region: Tensor | None
+
+    def unconditional(self) -> Conditions:
+        """Drop reference and audio, keep motion frames, speed and region: guidance's other half."""
+        spatial = {
+            name: dataclasses.replace(block, reference=None, context=None)
+            for name, block in self.spatial.items()
+        }
+        return dataclasses.replace(self, spatial=spatial)
+
+
+STILL = Conditions(num_frames=1, spatial={}, temporal=None, region=None)
+"""Conditions of a network that reads nothing but its images."""
+
+
+class LayerStack(nn.Module):
+    """Residual blocks, each followed by its transformer and temporal module where there are any."""
+
+    def __init__(
+        self,
+        widths: list[tuple[int, int]],
+        config: UNetConfig,
+        *,
+        name: str,
+        make_attention: Callable[[int], SpatialTransformer] | None,
+        make_temporal: MakeTemporal | None,
+        ops: ModuleType,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.resnets = nn.ModuleList(
+            [
+                ResnetBlock(
+                    in_width,
+                    out_width,
+                    time_dim=4 * config.block_out_channels[0],
+                    norm_num_groups=config.norm_num_groups,
+                    ops=ops,
+                )
+                for in_width, out_width in widths
+            ]
+        )
+        self.attentions = self.motion_modules = None
+        if make_attention is not None:
+            self.attentions = nn.ModuleList([make_attention(width) for _, width in widths])
+        if make_temporal is not None:
+            self.motion_modules = nn.ModuleList([make_temporal(width) for _, width in widths])
+
+    def refine(
+        self, index: int, hidden_NCHW: Tensor, conditions: Conditions, features: Features | None
+    ) -> Tensor:
+        """Run the transformer and the temporal module of layer `index`."""
+        name = f"{self.name}.attentions.{index}"
+        if self.attentions is not None:
+            hidden_NCHW, feature = self.attentions[index](hidden_NCHW, conditions.spatial.get(name))
+            if features is not None:
+                features[name] = feature
+        if self.motion_modules is not None and conditions.temporal is not None:
+            hidden_NCHW = self.motion_modules[index](
+                hidden_NCHW, conditions.temporal[name], num_frames=conditions.num_frames
+            )
+        return hidden_NCHW
+
+
+class DownBlock(LayerStack):
+    """The layers of one resolution on the way down, then half the size."""
+
+    def __init__(self, *args: object, has_downsampler: bool, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.downsamplers = None
+        if has_downsampler:
+            width = self.resnets[-1].conv2.out_channels
+            self.downsamplers = nn.ModuleList([Downsample(width, ops=kwargs["ops"])])
+
+    def forward(
+        self,
+        hidden: Tensor,
+        time_embedding: Tensor,
+        conditions: Conditions,
+        features: Features | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the hidden state and the skips for the way up."""
+        skips = []
+        for index, resnet in enumerate(self.resnets):
+            hidden = self.refine(index, resnet(hidden, time_embedding), conditions, features)
+            skips.append(hidden)
+        if self.downsamplers is not None:
+            hidden = self.downsamplers[0](hidden)
+            skips.append(hidden)
+        return hidden, skips
+
+
+class MidBlock(LayerStack):
+    """Residual block, transformer, temporal module, residual block."""
+
+    def __init__(self, width: int, config: UNetConfig, **kwargs: object) -> None:
+        super().__init__([(width, width)], config, **kwargs)
+        self.resnets.append(
+            ResnetBlock(
+                width,
+                width,
+                time_dim=4 * config.block_out_channels[0],
+                norm_num_groups=config.norm_num_groups,
+                ops=kwargs["ops"],
+            )
+        )
+
+    def forward(
+        self,
+        hidden: Tensor,
+        time_embedding: Tensor,
+        conditions: Conditions,
+        features: Features | None,
+    ) -> Tensor:
+        hidden = self.refine(0, self.resnets[0](hidden, time_embedding), conditions, features)
+        return self.resnets[1](hidden, time_embedding)
+
+
+class UpBlock(LayerStack):
+    """The layers of one resolution on the way up, each joined by a skip, then twice the size."""
+
+    def __init__(self, *args: object, has_upsampler: bool, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.upsamplers = None
+        if has_upsampler:
+            width = self.resnets[-1].conv2.out_channels
+            self.upsamplers = nn.ModuleList([Upsample(width, ops=kwargs["ops"])])
+
+    def forward(
+        self,
+        hidden: Tensor,
+        skips: list[Tensor],
+        time_embedding: Tensor,
+        conditions: Conditions,
+        features: Features | None,
+    ) -> Tensor:
+        """Take this block's skips off the end of `skips`."""
+        for index, resnet in enumerate(self.resnets):
+            joined = torch.cat([hidden, skips.pop()], dim=1)
+            hidden = self.refine(index, resnet(joined, time_embedding), conditions, features)
+        if self.upsamplers is not None:
+            hidden = self.upsamplers[0](hidden, skips[-1].shape[-2:])
+        return hidden
+
+
+class UNet(nn.Module):
+    """Latents (N, 4, H, W) -> prediction (N, 4, H, W), or features only where it has no output."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        *,
+        has_reference_attention: bool,
+        context_dim: int | None,
+        make_temporal: MakeTemporal | None = None,
+        has_output: bool = True,
+        ops: ModuleType = nn,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.block_out_channels
+        last = len(widths) - 1
+
+        def make_attention(width: int) -> SpatialTransformer:
+            return SpatialTransformer(
+                width,
+                num_heads=config.num_heads,
+                norm_num_groups=config.norm_num_groups,
+                has_reference_attention=has_reference_attention,
+                context_dim=context_dim,
+                ops=ops,
+            )
+
+        def parts(name: str, level: int) -> dict[str, object]:
+            return {
+                "name": name,
+                "make_attention": make_attention if config.attention_levels[level] else None,
+                "make_temporal": make_temporal,
+                "ops": ops,
+            }
+
+        self.conv_in = ops.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimeEmbedding(widths[0], ops=ops)
+
+        self.down_blocks = nn.ModuleList()
+        skip_widths = [widths[0]]
+        width_before = widths[0]
+        for level, width in enumerate(widths):
+            layer_widths = [(width_before, width)] + [(width, width)] * (
+                config.layers_per_block - 1
+            )
+            self.down_blocks.append(
+                DownBlock(
+                    layer_widths,
+                    config,
+                    has_downsampler=level < last,
+                    **parts(f"down_blocks.{level}", level),
+                )
+            )
+            skip_widths += [width] * (config.layers_per_block + (level < last))
+            width_before = width
+
+        # The middle always has a transformer, as in Stable Diffusion.
+        self.mid_block = MidBlock(
+            widths[-1], config, **parts("mid_block", last) | {"make_attention": make_attention}
+        )
+
+        self.up_blocks = nn.ModuleList()
+        for index, level in enumerate(reversed(range(len(widths)))):
+            layer_widths = []
+            for _ in range(config.layers_per_block + 1):
+                layer_widths.append((width_before + skip_widths.pop(), widths[level]))
+                width_before = widths[level]
+            self.up_blocks.append(
+                UpBlock(
+                    layer_widths,
+                    config,
+                    has_upsampler=level > 0,
+                    **parts(f"up_blocks.{index}", level),
+                )
+            )
+
+        self.conv_norm_out = self.conv_out = None
+        if has_output:
+            self.conv_norm_out = ops.GroupNorm(config.norm_num_groups, widths[0], eps=RESNET_EPS)
+            self.conv_out = ops.Conv2d(widths[0], config.latent_channels, 3, padding=1)
+
+    def stacks(self) -> Iterator[LayerStack]:
+        """Every block, in the order in which it runs."""
+        yield from self.down_blocks
+        yield self.mid_block
+        yield from self.up_blocks
+
+    def spatial_transformers(self) -> Iterator[tuple[str, SpatialTransformer]]:
+        """Every spatial transformer with its name."""
+        for stack in self.stacks():
+            for index, attention in enumerate(stack.attentions or ()):
+                yield f"{stack.name}.attentions.{index}", attention
+
+    def temporal_modules(self) -> Iterator[tuple[str, TemporalModule]]:
+        """Every temporal module with the name of the transformer whose place it shares."""
+        for stack in self.stacks():
+            for index, module in enumerate(stack.motion_modules or ()):
+                yield f"{stack.name}.attentions.{index}", module
+
+    def run(
+        self,
+        latents_NCHW: Tensor,
+        timesteps_N: Tensor,
+        conditions: Conditions,
+        *,
+        features: Features | None = None,
+    ) -> Tensor:
+        """Run all blocks; fill `features` where it is given.
+
+        Returns:
+            The prediction, or the last hidden state of a network without an output.
+        """
+        hidden = self.conv_in(latents_NCHW)
+        if conditions.region is not None:
+            frames_BFCHW = hidden.unflatten(0, (-1, conditions.num_frames))
+            hidden = (frames_BFCHW + conditions.region).flatten(0, 1)
+        time_embedding = self.time_embedding(timesteps_N, dtype=hidden.dtype)
+        skips = [hidden]
+        for block in self.down_blocks:
+            hidden, block_skips = block(hidden, time_embedding, conditions, features)
+            skips += block_skips
+        hidden = self.mid_block(hidden, time_embedding, conditions, features)
+        for block in self.up_blocks:
+            hidden = block(hidden, skips, time_embedding, conditions, features)
+        if self.conv_out is None:
+            return hidden
+        return self.conv_out(F.silu(self.conv_norm_out(hidden)))
