@@ -1,0 +1,1 @@
+"""Sound: any audio file -> waveform -> features -> one window of features per video frame."""

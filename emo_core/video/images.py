@@ -1,0 +1,202 @@
+"""Portraits and masks: from a file to a tensor, and to the size the model works at.
+
+Letters in this file: H height, W width.
+"""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import InputError
+
+MAX_MEGAPIXELS = 100
+MIN_SIDE = 16
+TRANSPARENT_GREY = 128
+
+_PILLOW_READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    RuntimeError,
+    struct.error,
+)
+"""What Pillow's readers raise for damaged files; each format has its own habits."""
+
+
+def read_image(path: str | Path) -> Tensor:
+    """Read a picture upright and in colour.
+
+    Greyscale, palette, 16-bit and CMYK files are converted; transparent parts show mid grey. The
+    orientation that a camera noted in the file is applied. Of an animation the first picture is
+    taken. Colour profiles are not applied: values are taken for sRGB.
+
+    Returns:
+        (H, W, 3) float32 in 0..1.
+
+    Raises:
+        InputError: no such file, empty, not a picture, truncated or damaged, a side below
+            `MIN_SIDE` pixels, or more than `MAX_MEGAPIXELS`, which is seen before decoding.
+    """
+    picture = _open_upright(Path(path))
+    if _has_alpha(picture):
+        picture = _over(picture, grey=TRANSPARENT_GREY)
+    if picture.mode[0] in "IF":
+        return _high_depth(picture, path=path)[..., None].repeat(1, 1, 3)
+    return _unit_range(picture.convert("RGB"))
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """Read a mask: white is inside, black or transparent is outside, greys lie between.
+
+    Returns:
+        (H, W) float32 in 0..1.
+
+    Raises:
+        InputError: as `read_image`, or nothing in the mask is above 0.
+    """
+    picture = _open_upright(Path(path))
+    if _has_alpha(picture):
+        picture = _over(picture, grey=0)
+    is_high_depth = picture.mode[0] in "IF"
+    mask = _high_depth(picture, path=path) if is_high_depth else _unit_range(picture.convert("L"))
+    if mask.amax() <= 0.0:
+        raise InputError(
+            f"{path}: the mask is black everywhere. Expected the face region in white on black; "
+            "paint it, or leave the mask out."
+        )
+    return mask
+
+
+def fit_portrait(image: Tensor, *, width: int, height: int) -> Tensor:
+    """Scale a picture so that it covers width x height, and cut off what sticks out, centred.
+
+    Args:
+        image: (H, W, 3) in 0..1.
+
+    Returns:
+        (height, width, 3) in 0..1; the very input where it has that size already.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    part = _centre(image, width=width, height=height)
+    return _scaled(part, width=width, height=height, mode="bicubic").clamp(0.0, 1.0)
+
+
+def fit_mask(
+    mask: Tensor, *, width: int, height: int, source_width: int, source_height: int
+) -> Tensor:
+    """Bring a mask to width x height the way `fit_portrait` brings its portrait there.
+
+    Args:
+        mask: (H, W) in 0..1, drawn over the portrait; where its size differs from the portrait's
+            it is stretched onto it.
+        source_width: width of the portrait before `fit_portrait`.
+        source_height: height of the portrait before `fit_portrait`.
+
+    Returns:
+        (height, width) in 0..1. It may be empty where the crop leaves the region outside.
+    """
+    layer = mask[..., None]
+    if mask.shape != (source_height, source_width):
+        layer = _scaled(layer, width=source_width, height=source_height, mode="bilinear")
+    part = _centre(layer, width=width, height=height)
+    if part.shape[:2] != (height, width):
+        part = _scaled(part, width=width, height=height, mode="bilinear")
+    return part[..., 0]
+
+
+def _centre(image: Tensor, *, width: int, height: int) -> Tensor:
+    """The largest centred part of width : height, to the nearest pixel."""
+    image_height, image_width = image.shape[:2]
+    part_width = min(image_width, max(1, round(image_height * width / height)))
+    part_height = min(image_height, max(1, round(image_width * height / width)))
+    left = (image_width - part_width) // 2
+    top = (image_height - part_height) // 2
+    return image[top : top + part_height, left : left + part_width]
+
+
+def _scaled(image: Tensor, *, width: int, height: int, mode: str) -> Tensor:
+    scaled = functional.interpolate(
+        image.permute(2, 0, 1)[None], size=(height, width), mode=mode, antialias=True
+    )
+    return scaled[0].permute(1, 2, 0).contiguous()
+
+
+def _open_upright(path: Path) -> Image.Image:
+    if not os.path.isfile(path):  # False for every unusable name; Path.is_file raises for some.
+        found = "it is a folder" if os.path.isdir(path) else "there is no such file"
+        raise InputError(f"{path}: {found}. Expected a picture; check the path.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty. Expected a picture; save it again.")
+    try:
+        with Image.open(path) as picture:
+            _check_size(picture, path=path)
+            return ImageOps.exif_transpose(picture)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path}: {error}. Expected at most {MAX_MEGAPIXELS} megapixels; scale it down."
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: this is not a picture that can be read. Expected png, jpg, webp or another "
+            "format that Pillow knows; convert it."
+        ) from error
+    except _PILLOW_READ_ERRORS as error:
+        raise InputError(
+            f"{path}: the picture is damaged ({error}). Expected a complete file; save it again."
+        ) from error
+
+
+def _check_size(picture: Image.Image, *, path: Path) -> None:
+    width, height = picture.size
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        raise InputError(
+            f"{path}: the picture has {width} x {height} pixels. Expected at most "
+            f"{MAX_MEGAPIXELS} megapixels; scale it down."
+        )
+    if min(width, height) < MIN_SIDE:
+        raise InputError(
+            f"{path}: the picture has {width} x {height} pixels. Expected at least "
+            f"{MIN_SIDE} x {MIN_SIDE}; use a larger one, best with a face of 256 pixels or more."
+        )
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    has_transparent_color = picture.mode in "1LPRGB" and "transparency" in picture.info
+    return has_transparent_color or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA")
+
+
+def _over(picture: Image.Image, *, grey: int) -> Image.Image:
+    layer = picture.convert("RGBA")
+    ground = Image.new("RGBA", layer.size, (grey, grey, grey, 255))
+    return Image.alpha_composite(ground, layer).convert("RGB")
+
+
+def _unit_range(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)
+
+
+def _high_depth(picture: Image.Image, *, path: str | Path) -> Tensor:
+    """One channel of 16-bit integers (Pillow calls them I;16 or I) or of floats (F).
+
+    Pillow's own conversion would clip these at 255 instead of scaling them.
+    """
+    values = np.asarray(picture).astype(np.float32)
+    full = 1.0 if picture.mode == "F" else 65535.0
+    low, high = float(values.min()), float(values.max())
+    if not (0.0 <= low and high <= full):
+        raise InputError(
+            f"{path}: the picture holds values from {low:g} to {high:g}. Expected 0 to {full:g}; "
+            "save it with 8 or 16 bits per channel."
+        )
+    return torch.from_numpy(values / full)

@@ -1,0 +1,117 @@
+"""How a result reaches the disk: whole or not at all.
+
+Every writer fills a hidden sibling of its target and renames it at the end. Whatever stops the
+work, an error or Ctrl-C, the sibling goes away and an older result stays as it was.
+
+Letters in this file: T frames, H height, W width.
+"""
+
+import errno
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
+    """Yield a new hidden file or folder beside `path` that takes its place when the block ends.
+
+    A file replaces the file of that name, a folder only an empty one. Renaming is a single step of
+    the file system, so nobody sees half a result.
+
+    Raises:
+        InputError: the folder round `path` does not exist or cannot be written, something of the
+            other kind stands at `path`, or a folder there is not empty.
+    """
+    with explaining_os_errors(path):
+        _check_target(path, is_folder=is_folder)
+    temporary = path.with_name(f".emo-{secrets.token_hex(6)}.part")
+    try:
+        with explaining_os_errors(path):
+            temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
+        yield temporary
+        with explaining_os_errors(path):
+            if is_folder and path.exists():
+                path.rmdir()  # Windows does not rename onto an empty folder.
+            temporary.replace(path)
+    except BaseException:
+        if is_folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def explaining_os_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError met while writing `path` into an InputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            reason = "the disk is full. Expected room for the result; free some, or choose"
+        elif error.errno == errno.EFBIG:
+            reason = "the file system takes no file of this size. Expected room; choose"
+        elif error.errno in _REFUSED:
+            reason = "the system refuses to write here. Expected a writable folder; choose"
+        else:
+            reason = f"writing failed ({error.strerror}). Expected a working disk; check it, or use"
+        raise InputError(f"{path}: {reason} another folder.") from error
+
+
+def frames_as_bytes(frames: Tensor, *, first_index: int) -> Tensor:
+    """Frames as they are stored.
+
+    Args:
+        frames: (T, H, W, 3), floats in 0..1 or uint8, on any device.
+        first_index: number of the first of them in the film, for the message.
+
+    Returns:
+        (T, H, W, 3) uint8 on the CPU. Floats are rounded; values outside 0..1 are clamped, since
+        a VAE overshoots a little at hard edges.
+
+    Raises:
+        InputError: a frame holds NaN or infinite values.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ValueError(f"Frames have shape {tuple(frames.shape)}. Expected (T, H, W, 3).")
+    if frames.dtype == torch.uint8:
+        return frames.cpu()
+    if not frames.is_floating_point():
+        raise ValueError(f"Frames are {frames.dtype}. Expected uint8, or floats in 0..1.")
+    bad_T = ~torch.isfinite(frames).flatten(1).all(dim=1)
+    if bad_T.any():
+        index = first_index + int(bad_T.nonzero()[0])
+        raise InputError(
+            f"Frame {index} holds NaN or infinite values. Expected colours; half precision may "
+            "have overflowed, so run the VAE or the model in float32 or bfloat16."
+        )
+    return (frames.float() * 255.0).round().clamp(0.0, 255.0).to(torch.uint8).cpu()
+
+
+def _check_target(path: Path, *, is_folder: bool) -> None:
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path}: there is no folder {path.parent}. Expected a folder that exists; create it "
+            "or choose another."
+        )
+    if not is_folder and path.is_dir():
+        raise InputError(f"{path}: this is a folder. Expected the name of a file; add one.")
+    if is_folder and path.exists():
+        if not path.is_dir():
+            raise InputError(f"{path}: this is a file. Expected a folder; choose another name.")
+        if any(path.iterdir()):
+            raise InputError(
+                f"{path}: the folder is not empty. Expected a new or an empty folder, so that "
+                "frames of two films do not mix; choose another or empty it."
+            )

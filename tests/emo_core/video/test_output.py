@@ -1,0 +1,85 @@
+"""A result reaches the disk whole or not at all, and the reason for a failure is told."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from emo_core.errors import InputError
+from emo_core.video.output import explaining_os_errors, replacing
+from emo_core.video.writer import Mp4Writer
+
+SIDE = 128
+
+
+def noise(num_frames):
+    return torch.rand(num_frames, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
+
+
+def write(path, *, num_frames):
+    """A film of noise without loss takes about 40 kB per frame."""
+    with Mp4Writer(path, fps=25, width=SIDE, height=SIDE, num_frames=num_frames, crf=0) as writer:
+        writer.write(noise(num_frames))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_film_leaves_the_older_one(tmp_path, error):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"older film")
+    with (
+        pytest.raises(error),
+        Mp4Writer(path, fps=25, width=SIDE, height=SIDE, num_frames=100, sound=None) as writer,
+    ):
+        writer.write(noise(60))
+        assert len(list(tmp_path.iterdir())) == 2
+        raise error
+    assert path.read_bytes() == b"older film"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finished_film_replaces_the_older_one(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"older film")
+    write(path, num_frames=3)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="a.mp4: .*Expected room"):
+            write(tmp_path / "a.mp4", num_frames=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_the_system_s_own_full_device_is_explained():
+    with (
+        pytest.raises(InputError, match=r"^film.mp4: the disk is full\. Expected room"),
+        explaining_os_errors(Path("film.mp4")),
+        open("/dev/full", "wb", buffering=0) as file,
+    ):
+        file.write(b"x")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs Linux's /sys")
+def test_a_folder_that_cannot_be_written_is_explained():
+    with pytest.raises(InputError, match=r"^/sys/a.mp4: the system refuses"):
+        write(Path("/sys/a.mp4"), num_frames=1)
+
+
+def test_a_folder_that_someone_fills_meanwhile_is_not_overwritten(tmp_path):
+    folder = tmp_path / "frames"
+    with (
+        pytest.raises(InputError, match="frames: writing failed"),
+        replacing(folder, is_folder=True),
+    ):
+        folder.mkdir()
+        (folder / "other.png").write_bytes(b"other")
+    assert [item.name for item in tmp_path.iterdir()] == ["frames"]
+    assert (folder / "other.png").exists()
