@@ -1,0 +1,52 @@
+"""From features at their own rate to one feature, and one window, per video frame.
+
+Letters: F video frames, W window width in frames, T feature steps.
+
+Source: EMO (arXiv 2402.17485), "Audio Layers": the features of frame f are those of frames
+f-m .. f+m side by side. Speed layers cut their windows in the same way.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sample_at_frames(
+    features_T: Tensor, *, rate_hz: float, first_center_s: float, fps: float, num_frames: int
+) -> Tensor:
+    """Interpolate features linearly at the centres of video frames, (f + 0.5) / fps.
+
+    Args:
+        features_T: [T, ...], T at least 1.
+        rate_hz: feature steps per second.
+        first_center_s: time that the first feature step stands for.
+
+    Returns:
+        [num_frames, ...], same dtype. Before the first and after the last step the edge repeats.
+    """
+    frame_F = torch.arange(num_frames, dtype=torch.float64, device=features_T.device)
+    position_F = ((frame_F + 0.5) / fps - first_center_s) * rate_hz
+    position_F = position_F.clamp(0, features_T.shape[0] - 1)
+    low_F = position_F.floor().long()
+    high_F = (low_F + 1).clamp(max=features_T.shape[0] - 1)
+    share_F = (position_F - low_F).to(features_T.dtype)
+    share_F = share_F.reshape(-1, *[1] * (features_T.ndim - 1))
+    return torch.lerp(features_T[low_F], features_T[high_F], share_F)
+
+
+def windows_around_frames(values_F: Tensor, *, margin: int) -> Tensor:
+    """Cut a window of values around every video frame.
+
+    Args:
+        values_F: [F, ...], one value per frame of the whole film.
+        margin: frames taken on each side.
+
+    Returns:
+        [F, W, ...] with W = 2 * margin + 1. Past both ends of the film the edge value repeats, as
+        in Hallo's `scripts/inference.py`, process_audio_emb.
+    """
+    num_frames = values_F.shape[0]
+    frame_F = torch.arange(num_frames, device=values_F.device)
+    offset_W = torch.arange(-margin, margin + 1, device=values_F.device)
+    return values_F[(frame_F[:, None] + offset_W).clamp(0, num_frames - 1)]

@@ -1,0 +1,1 @@
+"""Checkpoint files: read safely, recognise by their keys, load strictly, save."""

@@ -1,0 +1,1 @@
+"""Boxes and masks of the face region; head pose -> angular speed."""

@@ -1,0 +1,77 @@
+"""The VAE between pixels and latents, with its scale in one place.
+
+The networks are diffusers' `AutoencoderTiny`; files keep the key names of TAESD
+(github.com/madebyollin/taesd), which ComfyUI's VAE loader knows. TAESD counts the clamp in front
+of the decoder as a layer, diffusers does not, hence the shift by one.
+
+Letters: N images, H and W rows and columns of pixels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+PIXELS_PER_LATENT = 8
+
+
+class VAE(nn.Module):
+    """Pixels of 0..1 <-> latents as the networks see them."""
+
+    def __init__(self, *, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.net = AutoencoderTiny()
+
+    def encode(self, images_NHWC: Tensor) -> Tensor:
+        """Return (N, 4, H / 8, W / 8), in the dtype of the weights."""
+        height, width = images_NHWC.shape[1:3]
+        if height % PIXELS_PER_LATENT or width % PIXELS_PER_LATENT:
+            raise InputError(
+                f"VAE: pictures of {width}x{height} pixels; both sides must be multiples of "
+                f"{PIXELS_PER_LATENT}. Choose such a size."
+            )
+        pixels = images_NHWC.movedim(-1, 1).to(self._dtype()) * 2.0 - 1.0
+        return self.net.encoder(pixels) * self.scale
+
+    def decode(self, latents_N4hw: Tensor, *, chunk: int = 16) -> Tensor:
+        """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time."""
+        parts = [
+            (self.net.decoder(part.to(self._dtype()) / self.scale) * 0.5 + 0.5)
+            .clamp(0.0, 1.0)
+            .movedim(1, -1)
+            .float()
+            for part in latents_N4hw.split(chunk)
+        ]
+        return torch.cat(parts)
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.net.parameters()).dtype
+
+
+def to_taesd_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of `VAE.net` to TAESD's."""
+    renamed = {}
+    for key, value in state.items():
+        part, index, rest = re.fullmatch(r"(encoder|decoder)\.layers\.(\d+)\.(.+)", key).groups()
+        shift = 1 if part == "decoder" else 0
+        renamed[f"taesd_{part}.{int(index) + shift}.{rest}"] = value
+    return renamed
+
+
+def from_taesd_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename TAESD's keys to those of `VAE.net`; keys of neither network are left out."""
+    renamed = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"taesd_(encoder|decoder)\.(\d+)\.(.+)", key)
+        if match is None:
+            continue
+        part, index, rest = match.groups()
+        shift = 1 if part == "decoder" else 0
+        renamed[f"{part}.layers.{int(index) - shift}.{rest}"] = value
+    return renamed

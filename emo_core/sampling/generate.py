@@ -1,0 +1,115 @@
+"""The generation loop: clip after clip, each led by the last frames of the one before.
+
+A Python generator, so that progress, preview, streaming, resuming and cancelling all hang on one
+place. Between two clips nothing is carried but the motion latents and the state of the noise, so
+a run that is resumed after clip k gives the clips that the whole run would have given.
+
+Letters: F frames of a clip, M motion frames, h and w of latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+from .clip_plan import ClipSpan, plan_clips
+
+Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+"""(noisy latents, timestep) -> prediction with all conditions, and without reference and audio.
+The second is None when guidance does not need it."""
+
+PrepareClip = Callable[[ClipSpan, Tensor | None], Predict]
+"""(span, motion latents [M, 4, h, w] or None before the first clip) -> predictor of that clip. It
+predicts `clip_frames` frames even for a shorter last clip."""
+
+OnStep = Callable[[int, int, Tensor], None]
+"""(clip index, step index, latents): called after every step; may raise to cancel."""
+
+
+@dataclass(frozen=True)
+class FinishedClip:
+    """What the loop yields."""
+
+    span: ClipSpan
+    latents: Tensor
+    """[span.num_frames, 4, h, w], float32."""
+    motion: Tensor
+    """[M, 4, h, w]: what leads the next clip."""
+
+
+class FilmNoise:
+    """The noise of a film, drawn clip by clip from one seed on the CPU.
+
+    Drawing it piecewise gives the numbers of `torch.randn(all frames)` with the same seed, since
+    a frame holds a multiple of 16 values; the last clip is drawn whole and cut.
+    """
+
+    def __init__(self, seed: int, *, clip_frames: int, shape: tuple[int, int, int]) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.clip_shape = (clip_frames, *shape)
+
+    def next_clip(self) -> Tensor:
+        """Return [F, 4, h, w]."""
+        return torch.randn(self.clip_shape, generator=self.generator)
+
+
+@torch.no_grad()
+def generate_clips(
+    prepare_clip: PrepareClip,
+    *,
+    scheduler: SchedulerMixin,
+    steps: int,
+    guidance: float,
+    num_frames: int,
+    clip_frames: int,
+    num_motion_frames: int,
+    latent_shape: tuple[int, int, int],
+    seed: int,
+    device: torch.device,
+    first_clip: int = 0,
+    motion: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[FinishedClip]:
+    """Yield the finished clips of a film.
+
+    Args:
+        guidance: 1 is none; the unconditional prediction is then not asked for.
+        latent_shape: (4, h, w).
+        first_clip, motion: to go on where another run stopped.
+
+    Yields:
+        Clips in order, beginning with `first_clip`.
+    """
+    noise = FilmNoise(seed, clip_frames=clip_frames, shape=latent_shape)
+    for span in plan_clips(num_frames, clip_frames=clip_frames):
+        clip_noise = noise.next_clip()
+        if span.index < first_clip:
+            continue
+        predict = prepare_clip(span, motion)
+        scheduler.set_timesteps(steps)
+        latents = clip_noise.to(device) * scheduler.init_noise_sigma
+        for step_index, timestep in enumerate(scheduler.timesteps):
+            timestep = timestep.to(device)
+            conditional, unconditional = predict(
+                scheduler.scale_model_input(latents, timestep), timestep
+            )
+            prediction = guided(conditional, unconditional, guidance=guidance)
+            latents = scheduler.step(prediction, timestep, latents).prev_sample
+            if on_step is not None:
+                on_step(span.index, step_index, latents)
+        latents = latents[: span.num_frames]
+        motion = latents[-num_motion_frames:] if num_motion_frames else None
+        yield FinishedClip(span=span, latents=latents, motion=motion)
+
+
+def guided(conditional: Tensor, unconditional: Tensor | None, *, guidance: float) -> Tensor:
+    """Classifier-free guidance, in float32: u + g (c - u)."""
+    conditional = conditional.float()
+    if unconditional is None:
+        return conditional
+    unconditional = unconditional.float()
+    return unconditional + guidance * (conditional - unconditional)

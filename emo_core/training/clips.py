@@ -1,0 +1,109 @@
+"""One clip of training data as a file: the interface between any source of video and training.
+
+Whatever makes clips, drawing or a film of a real face, writes these tensors; nothing later asks
+where they came from.
+
+Letters: F frames, R reference pictures, H and W rows and columns, N sound samples, K articulation
+samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import InputError
+
+SOUND_RATE_HZ = 16000
+ARTICULATION_RATE_HZ = 50
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Consecutive frames of one person, with the sound around them."""
+
+    frames: Tensor
+    """uint8 [F, H, W, 3]."""
+    references: Tensor
+    """uint8 [R, H, W, 3]: other pictures of the same person; R may be 0."""
+    waveform: Tensor
+    """float32 [N], mono, 16 kHz; may begin before the first frame and end after the last."""
+    first_frame: int
+    """Frames of sound before the first picture."""
+    fps: float
+    face_boxes: Tensor
+    """float32 [F, 4]: x0, y0, x1, y1 in fractions of the picture."""
+    mouth_boxes: Tensor
+    """float32 [F, 4], likewise."""
+    speed_deg_s: Tensor
+    """float32 [F]: angular speed of the head."""
+    articulation: Tensor
+    """float32 [K, 5]: true mouth shapes at 50 Hz from the start of the sound; K is 0 where
+    unknown (a film of a real face)."""
+
+
+TENSORS = (
+    "frames",
+    "references",
+    "waveform",
+    "face_boxes",
+    "mouth_boxes",
+    "speed_deg_s",
+    "articulation",
+)
+
+
+def save_clip(clip: Clip, path: Path) -> None:
+    """Write one clip."""
+    save_file(
+        {name: getattr(clip, name).contiguous() for name in TENSORS},
+        path,
+        metadata={"fps": repr(clip.fps), "first_frame": str(clip.first_frame)},
+    )
+
+
+def load_clip(path: Path) -> Clip:
+    """Read one clip."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        missing = sorted(set(TENSORS) - set(file.keys()))
+        if missing or "fps" not in metadata:
+            raise InputError(
+                f"{path}: not a training clip (missing {missing or ['fps']}). "
+                "Make clips with 'python -m emo_core data'."
+            )
+        return Clip(
+            **{name: file.get_tensor(name) for name in TENSORS},
+            first_frame=int(metadata["first_frame"]),
+            fps=float(metadata["fps"]),
+        )
+
+
+def clip_paths(folder: Path) -> list[Path]:
+    """All clips of a folder in a fixed order."""
+    paths = sorted(folder.glob("clip_*.safetensors"))
+    if not paths:
+        raise InputError(
+            f"{folder}: holds no clip_*.safetensors. Make clips with 'python -m emo_core data'."
+        )
+    return paths
+
+
+def region_mask(boxes_F4: Tensor, *, height: int, width: int, growth: float = 0.0) -> Tensor:
+    """Union of boxes over all frames as a mask [height, width] of 0 and 1.
+
+    `growth` widens each box on every side, in fractions of its own size. A pixel belongs to the
+    region when its centre does.
+    """
+    x0, y0, x1, y1 = boxes_F4.unbind(-1)
+    grow_x, grow_y = growth * (x1 - x0), growth * (y1 - y0)
+    row = ((torch.arange(height) + 0.5) / height)[None, :, None]
+    column = ((torch.arange(width) + 0.5) / width)[None, None, :]
+    inside = (column >= (x0 - grow_x)[:, None, None]) & (column <= (x1 + grow_x)[:, None, None])
+    inside = inside & (row >= (y0 - grow_y)[:, None, None]) & (row <= (y1 + grow_y)[:, None, None])
+    return inside.any(dim=0).float()

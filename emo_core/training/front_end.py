@@ -1,0 +1,94 @@
+"""Teach the demo's audio encoder to hear mouth shapes.
+
+EMO takes a wav2vec model that others trained on speech. The demo has none of that size, so its
+small front end is trained first and by itself: from the generated voices' sound to their true
+articulation. The linear layer that reads the shapes off is thrown away afterwards; what the
+backbone sees are the layers' features.
+
+Letters: B utterances, N samples, T steps of 20 ms, A articulation channels.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..audio.encoder import normalized
+from ..audio.front_end import SAMPLE_RATE_HZ, STEP_SAMPLES, FrontEnd
+from ..config import FrontEndConfig
+from ..synthetic.voices import ARTICULATION_CHANNELS, articulation, random_utterance
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 4.0
+CROP_STEPS = 100
+CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
+
+
+class FrontEndTask:
+    """Hear the articulation of generated voices."""
+
+    def __init__(self, config: FrontEndConfig, *, num_voices: int, batch: int) -> None:
+        self.front_end = FrontEnd(config)
+        self.reader = nn.Linear(config.width, len(ARTICULATION_CHANNELS))
+        self.network: nn.Module = nn.ModuleDict(
+            {"front_end": self.front_end, "reader": self.reader}
+        )
+        self.batch = batch
+        self.sound_BN, self.shapes_BTA = _voices("train", num_voices)
+        self.held_out = _voices("validation", 64)
+
+    def learning_parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.network.named_parameters())
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        pick = torch.randint(len(self.sound_BN), (self.batch,), generator=generator)
+        num_steps = self.shapes_BTA.shape[1]
+        sounds, shapes = [], []
+        for index in pick.tolist():
+            first = int(torch.randint(num_steps - CROP_STEPS + 1, (1,), generator=generator))
+            sound = self.sound_BN[index, first * STEP_SAMPLES : (first + CROP_STEPS) * STEP_SAMPLES]
+            gain = 10.0 ** float(torch.empty(1).uniform_(-0.4, 0.4, generator=generator))
+            hiss = 10.0 ** float(torch.empty(1).uniform_(-3.0, -0.8, generator=generator))
+            noise = torch.randn(sound.shape, generator=generator)
+            sounds.append(gain * (sound + hiss * noise))
+            shapes.append(self.shapes_BTA[index, first : first + CROP_STEPS])
+        error = self._read(torch.stack(sounds)) - torch.stack(shapes)
+        weights = torch.tensor(CHANNEL_WEIGHTS)
+        loss = ((error.square() + 0.1 * error.abs()) * weights).mean()
+        return {"loss": loss, "mouth_open": error[..., 0].abs().mean()}
+
+    def show(self, folder: Path, name: str) -> None:
+        """Write the correlation of heard and true shapes on voices of the validation split."""
+        sound_BN, shapes_BTA = self.held_out
+        with torch.no_grad():
+            heard = self._read(sound_BN)
+        rows = []
+        for channel, label in enumerate(ARTICULATION_CHANNELS):
+            pair = torch.stack([heard[..., channel].flatten(), shapes_BTA[..., channel].flatten()])
+            rows.append(f"{label} {float(torch.corrcoef(pair)[0, 1]):.3f}")
+        (folder / f"{name}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        logger.info("step %s, correlation on unseen voices: %s", name, ", ".join(rows))
+
+    def _read(self, sound_BN: Tensor) -> Tensor:
+        return self.reader(self.front_end(sound_BN)[:, :, -1]).float()
+
+
+def _voices(split: str, count: int) -> tuple[Tensor, Tensor]:
+    """Return sound (B, N) at 16 kHz, normalised as at inference, and shapes (B, T, A)."""
+    sounds, shapes = [], []
+    num_steps = round(SECONDS * SAMPLE_RATE_HZ) // STEP_SAMPLES
+    for index in tqdm(range(count), desc=f"{split} voices", unit="voice"):
+        utterance = random_utterance(split, index, seconds=SECONDS)
+        sound = torchaudio.functional.resample(
+            torch.from_numpy(utterance.samples), utterance.sample_rate_hz, SAMPLE_RATE_HZ
+        )
+        sounds.append(normalized(sound[: num_steps * STEP_SAMPLES]))
+        rate = SAMPLE_RATE_HZ / STEP_SAMPLES
+        shapes.append(torch.from_numpy(articulation(utterance, fps=rate, num_frames=num_steps)))
+    return torch.stack(sounds), torch.stack(shapes)

@@ -1,0 +1,156 @@
+"""Clips that the project draws and voices itself: `python -m emo_core data`.
+
+Every clip is a new person with a new voice: clip number i of a split is portrait i and utterance
+i of that split, so splits share neither. Its motion is independent of its voice, since EMO steers
+the head by speed alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchaudio
+from tqdm import tqdm
+
+from ..face.motion import angular_speed, rotation_matrices
+from ..synthetic.drawing import FaceState, draw, face_box, mouth_box
+from ..synthetic.motion import face_states, random_motion
+from ..synthetic.portrait import Portrait, random_portrait
+from ..synthetic.voices import articulation, random_utterance
+from .clips import ARTICULATION_RATE_HZ, SOUND_RATE_HZ, Clip, save_clip
+
+SOUND_SECONDS = 4.0
+HIGHEST_SPEED_DEG_S = 60.0
+STEADY_SHARE = 0.7
+"""Share of clips whose speed is constant; in the others it glides between two values."""
+RESTING_SHARE = 0.6
+"""Share of reference pictures with closed lips."""
+
+
+def clip_generator(split: str, index: int) -> np.random.Generator:
+    """Return the source of what is random in a clip besides its portrait and its voice."""
+    return np.random.default_rng([zlib.crc32(split.encode()), index, 7])
+
+
+def random_speed(rng: np.random.Generator, num_frames: int) -> np.ndarray:
+    """Return wanted head speeds [F] in degrees per second; slow motion is the most frequent."""
+    ends = HIGHEST_SPEED_DEG_S * rng.uniform(0.0, 1.0, 2) ** 1.5
+    if rng.uniform() < STEADY_SHARE:
+        ends[1] = ends[0]
+    return np.linspace(ends[0], ends[1], num_frames)
+
+
+def draw_references(
+    portrait: Portrait, rng: np.random.Generator, *, count: int, size: int
+) -> np.ndarray:
+    """Draw other pictures of a person, as a user might hand them in: uint8 [R, H, W, 3]."""
+    pictures = []
+    for _ in range(count):
+        is_resting = rng.uniform() < RESTING_SHARE
+        state = FaceState(
+            yaw_deg=float(np.clip(rng.normal(0.0, 9.0), -25, 25)),
+            pitch_deg=float(np.clip(rng.normal(0.0, 5.0), -14, 14)),
+            roll_deg=float(np.clip(rng.normal(0.0, 4.0), -12, 12)),
+            offset_x=float(rng.normal(0.0, 0.01)),
+            offset_y=float(rng.normal(0.0, 0.01)),
+            mouth_open=0.0 if is_resting else float(rng.uniform(0.0, 1.0)),
+            mouth_width=float(rng.uniform(-0.3, 0.5)),
+            teeth=float(rng.uniform(0.0, 1.0)),
+            smile=float(rng.uniform(0.0, 1.0)),
+            brow_raise=float(rng.normal(0.0, 0.3)),
+        )
+        pictures.append(draw(portrait, state, size=size))
+    return np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
+
+
+def make_clip(
+    split: str, index: int, *, num_frames: int, num_references: int, fps: float, size: int
+) -> Clip:
+    """Draw and voice clip number `index` of a split. The same arguments give the same clip."""
+    rng = clip_generator(split, index)
+    portrait = random_portrait(split, index)
+    utterance = random_utterance(split, index, seconds=SOUND_SECONDS)
+    first_frame = int(rng.integers(0, round(SOUND_SECONDS * fps) - num_frames + 1))
+    shapes = articulation(utterance, fps=fps, num_frames=round(SOUND_SECONDS * fps))
+    motion = random_motion(
+        rng, num_frames=num_frames, fps=fps, speed_deg_s=random_speed(rng, num_frames)
+    )
+    states = face_states(motion, shapes[first_frame : first_frame + num_frames])
+    rotations = rotation_matrices(motion.yaw_deg, motion.pitch_deg, motion.roll_deg)
+    samples = torchaudio.functional.resample(
+        torch.from_numpy(utterance.samples), utterance.sample_rate_hz, SOUND_RATE_HZ
+    )
+    return Clip(
+        frames=torch.from_numpy(np.stack([draw(portrait, state, size=size) for state in states])),
+        references=torch.from_numpy(
+            draw_references(portrait, rng, count=num_references, size=size)
+        ),
+        waveform=samples[: round(SOUND_SECONDS * SOUND_RATE_HZ)],
+        first_frame=first_frame,
+        fps=fps,
+        face_boxes=torch.tensor([face_box(portrait, state) for state in states]),
+        mouth_boxes=torch.tensor([mouth_box(portrait, state) for state in states]),
+        speed_deg_s=torch.from_numpy(angular_speed(rotations, fps=fps)).float(),
+        articulation=torch.from_numpy(
+            articulation(
+                utterance,
+                fps=ARTICULATION_RATE_HZ,
+                num_frames=round(SOUND_SECONDS * ARTICULATION_RATE_HZ),
+            )
+        ),
+    )
+
+
+def _make_file(
+    index: int,
+    *,
+    split: str,
+    folder: Path,
+    num_frames: int,
+    num_references: int,
+    fps: float,
+    size: int,
+) -> None:
+    path = folder / f"clip_{index:06d}.safetensors"
+    if path.exists():
+        return
+    torch.set_num_threads(1)
+    clip = make_clip(
+        split, index, num_frames=num_frames, num_references=num_references, fps=fps, size=size
+    )
+    partial_path = path.with_suffix(".partial")
+    save_clip(clip, partial_path)
+    partial_path.replace(path)
+
+
+def generate_clips(
+    folder: Path,
+    *,
+    split: str,
+    num_clips: int,
+    num_frames: int,
+    num_references: int,
+    fps: float,
+    size: int,
+    num_workers: int,
+) -> None:
+    """Fill `folder` with clips 0..num_clips-1; those already there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    make = partial(
+        _make_file,
+        split=split,
+        folder=folder,
+        num_frames=num_frames,
+        num_references=num_references,
+        fps=fps,
+        size=size,
+    )
+    with ProcessPoolExecutor(num_workers) as pool:
+        done = pool.map(make, range(num_clips), chunksize=4)
+        for _ in tqdm(done, total=num_clips, desc=f"{split} clips", unit="clip"):
+            pass
