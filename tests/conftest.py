@@ -1,12 +1,26 @@
-"""Makes `emo_core` importable from any start folder.
+"""Makes `emo_core`, and the tests' own `tiny`, importable from any start folder.
 
-The root is appended, never inserted: inside a ComfyUI environment the name `nodes` must keep
+The folders are appended, never inserted: inside a ComfyUI environment the name `nodes` must keep
 meaning ComfyUI's own module.
 """
 
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+for folder in (TESTS.parent, TESTS / "emo_core"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--benchmarks", action="store_true", help="also compare speeds (make bench)")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Benchmarks run only when asked for."""
+    if collection_path == TESTS / "benchmarks" and not config.getoption("--benchmarks"):
+        return True
+    return None

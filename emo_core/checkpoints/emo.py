@@ -80,9 +80,7 @@ def load_emo(file: TensorFile, *, dtype: torch.dtype) -> Networks:
     return networks
 
 
-def save_emo(
-    networks: Networks, path: Path, *, dtype: torch.dtype, description: str = ""
-) -> None:
+def save_emo(networks: Networks, path: Path, *, dtype: torch.dtype, description: str = "") -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {
         f"{prefix}.{key}": value.detach().to(dtype).contiguous()

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..face.region import boxes_to_mask
 from ..synthetic.drawing import FaceState, draw, face_box
 from ..synthetic.motion import HeadMotion, face_states, random_motion
 from ..synthetic.portrait import Portrait, random_portrait
 from ..synthetic.voices import Utterance, articulation, random_utterance
-from ..training.clips import region_mask
 
 SPLIT = "test"
 GALLERY_SIZE = 50
@@ -25,7 +25,7 @@ TALK_SPEEDS_DEG_S = (5.0, 25.0)
 """Range of the steady head speeds asked for in talk films."""
 SPEEDS_DEG_S = (2.0, 10.0, 20.0, 35.0, 50.0)
 LONG_SPEED_DEG_S = 12.0
-REGION_GROWTH = 0.1
+REGION_GROWTH = 0.05
 LEAST_MOUTH_MOTION = 0.12
 """Standard deviation of the true mouth opening in a voice that is worth measuring."""
 NUM_PEOPLE = 100_000
@@ -174,7 +174,7 @@ def _make_case(
         num_frames=num_frames,
         fps=fps,
         speed_deg_s=speed_deg_s,
-        region=region_mask(boxes, height=size, width=size, growth=REGION_GROWTH),
+        region=boxes_to_mask(boxes, height=size, width=size, growth=REGION_GROWTH),
         articulation=mouth,
         motion=motion,
     )

@@ -1,7 +1,7 @@
 """What every UNet of the family is made of: time embedding, residual block, resampling.
 
 Names of parameters are diffusers' names, so that published checkpoints load as they are.
-Source: diffusers `models/resnet.py`, `models/embeddings.py`, as configured for Stable Diffusion 1.5.
+Source: diffusers `models/resnet.py`, `models/embeddings.py`, as SD 1.5 has them.
 
 Letters: N images (batch times frames), C channels, H and W rows and columns.
 """

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -92,18 +91,3 @@ def clip_paths(folder: Path) -> list[Path]:
             f"{folder}: holds no clip_*.safetensors. Make clips with 'python -m emo_core data'."
         )
     return paths
-
-
-def region_mask(boxes_F4: Tensor, *, height: int, width: int, growth: float = 0.0) -> Tensor:
-    """Union of boxes over all frames as a mask [height, width] of 0 and 1.
-
-    `growth` widens each box on every side, in fractions of its own size. A pixel belongs to the
-    region when its centre does.
-    """
-    x0, y0, x1, y1 = boxes_F4.unbind(-1)
-    grow_x, grow_y = growth * (x1 - x0), growth * (y1 - y0)
-    row = ((torch.arange(height) + 0.5) / height)[None, :, None]
-    column = ((torch.arange(width) + 0.5) / width)[None, None, :]
-    inside = (column >= (x0 - grow_x)[:, None, None]) & (column <= (x1 + grow_x)[:, None, None])
-    inside = inside & (row >= (y0 - grow_y)[:, None, None]) & (row <= (y1 + grow_y)[:, None, None])
-    return inside.any(dim=0).float()

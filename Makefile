@@ -1,0 +1,54 @@
+# make demo   render the bundled portrait and voice to outputs/demo.mp4
+# make test   the whole test suite
+# make bench  compare speeds, side by side
+# make lint   style
+# make train  the demo checkpoint from nothing (hours)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+EMO := $(BIN)/python -m emo_core
+# Threads that spin while they wait slow everything that runs beside them.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test bench lint setup train
+
+setup: $(READY)
+
+# The trio is matched: torchaudio refuses a torch that was built for another CUDA version.
+$(READY): requirements.txt requirements-train.txt tests/requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-train.txt -r tests/requirements.txt
+	touch $@
+
+demo: setup
+	mkdir -p outputs
+	$(EMO) animate --portrait emo_core/assets/portrait.png --audio emo_core/assets/voice.flac \
+		--speed 12 --out outputs/demo.mp4 --contact-sheet outputs/demo.png
+
+test: setup
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m pytest tests/benchmarks --benchmarks -s
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+RUNS := runs/demo
+train: setup
+	$(EMO) data --split train --clips 2400 --out $(RUNS)/clips
+	$(EMO) train vae --clips $(RUNS)/clips --out $(RUNS)/vae --resume
+	$(EMO) train front-end --out $(RUNS)/front_end --resume
+	$(EMO) train encode --clips $(RUNS)/clips --vae $(RUNS)/vae/vae.safetensors \
+		--front-end $(RUNS)/front_end/front_end.safetensors --out $(RUNS)/latents.safetensors
+	$(EMO) train stage 1 --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
+		--front-end $(RUNS)/front_end/front_end.safetensors --out $(RUNS)/stage1 --resume
+	$(EMO) train stage 2 --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
+		--begin $(RUNS)/stage1/model.safetensors --out $(RUNS)/stage2 --resume
+	$(EMO) train stage 3 --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
+		--begin $(RUNS)/stage2/model.safetensors --out $(RUNS)/stage3 --resume
+	$(EMO) train export --checkpoint $(RUNS)/stage3/model.safetensors \
+		--vae $(RUNS)/vae/vae.safetensors --out $(RUNS)/export

@@ -1,0 +1,63 @@
+"""`evaluate`: measure a checkpoint on portraits and voices that it has never met."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..audio.waveform import Waveform
+from ..errors import InputError
+from .options import add_model_options, add_sampling_options, load_animator, read_settings
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser("evaluate", help="measure what a checkpoint does")
+    parser.add_argument("--clips", type=int, default=20, help="talking films of 4 seconds")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    add_sampling_options(parser)
+    add_model_options(parser)
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    # Imported here: drawing and voicing need packages that animating does without.
+    try:
+        from ..evaluation.cases import Case
+        from ..evaluation.run import evaluate
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"evaluate: the package {error.name} is not installed. Install what making data "
+            "needs: pip install -r requirements-train.txt"
+        ) from error
+    settings = read_settings(options)
+    animator = load_animator(options)
+    sampling = animator.networks.config.sampling
+    width, height = animator.size(settings)
+    if width != height:
+        raise InputError(f"evaluate: size {width}x{height}; the drawn portraits are square.")
+
+    def animate(case: Case) -> Tensor:
+        frames = animator.animate(
+            case.picture,
+            Waveform(
+                torch.from_numpy(case.utterance.samples)[None], case.utterance.sample_rate_hz
+            ),
+            settings=dataclasses.replace(settings, speed_deg_s=case.speed_deg_s),
+            region_HW=case.region,
+        )
+        return torch.cat(list(frames))
+
+    evaluate(
+        animate,
+        num_clips=options.clips,
+        seed=options.seed,
+        out_folder=options.out,
+        title=str(options.checkpoint.name),
+        clip_frames=sampling.clip_frames,
+        size=width,
+        fps=animator.fps(settings),
+    )

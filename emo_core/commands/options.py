@@ -1,0 +1,99 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..checkpoints.load import DEMO_CHECKPOINT, DEMO_VAE
+from ..errors import InputError
+from ..pipeline import Animator, AnimateSettings
+from ..sampling.schedule import SOLVERS
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint, and where it runs."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=DEMO_CHECKPOINT,
+        metavar="FILE",
+        help="model checkpoint (default: the bundled demo)",
+    )
+    group.add_argument(
+        "--vae", type=Path, default=DEMO_VAE, metavar="FILE", help="VAE in TAESD's layout"
+    )
+    group.add_argument(
+        "--audio-encoder",
+        type=Path,
+        metavar="FOLDER",
+        help="wav2vec2 model, for checkpoints that bring no audio encoder",
+    )
+    group.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="number format of the networks (default: float32)",
+    )
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """How a film is sampled."""
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--width", type=int, help="pixels, a multiple of 8")
+    group.add_argument("--height", type=int, help="pixels, a multiple of 8")
+    group.add_argument("--fps", type=float, help="frames per second (default: the checkpoint's)")
+    group.add_argument("--steps", type=int, help="denoising steps per clip")
+    group.add_argument("--guidance", type=float, help="1 is none; higher follows voice and face")
+    group.add_argument("--solver", choices=SOLVERS, default=AnimateSettings.solver)
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument(
+        "--speed",
+        type=float,
+        metavar="DEG_PER_S",
+        help="speed of the head: 10 is calm, 30 lively (default: left to the model)",
+    )
+
+
+def load_animator(options: argparse.Namespace) -> Animator:
+    """Load what `add_model_options` names."""
+    try:
+        device = torch.device(options.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {options.device!r}: cannot be used ({str(error).splitlines()[0]}). Use cpu, "
+            "or a device that this PyTorch was built for."
+        ) from error
+    return Animator.load(
+        options.checkpoint,
+        options.vae,
+        audio_encoder=options.audio_encoder,
+        device=device,
+        dtype=getattr(torch, options.dtype),
+    )
+
+
+def read_settings(options: argparse.Namespace) -> AnimateSettings:
+    """Gather what `add_sampling_options` asks for."""
+    for name, value, least in (
+        ("steps", options.steps, 1),
+        ("fps", options.fps, 1),
+        ("guidance", options.guidance, 0),
+    ):
+        if value is not None and not value >= least:
+            raise InputError(f"--{name} {value}: expected at least {least}.")
+    return AnimateSettings(
+        width=options.width,
+        height=options.height,
+        fps=options.fps,
+        steps=options.steps,
+        guidance=options.guidance,
+        solver=options.solver,
+        seed=options.seed,
+        speed_deg_s=options.speed,
+    )

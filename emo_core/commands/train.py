@@ -1,0 +1,177 @@
+"""`train`: the demo checkpoint from nothing, one step after another.
+
+    data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3 -> train export
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..audio.front_end import FrontEnd
+from ..checkpoints.emo import Networks, build_networks, save_emo
+from ..checkpoints.load import load_networks, load_vae, save_vae
+from ..errors import InputError
+from ..models.vae import VAE
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser("train", help="train a checkpoint, step by step")
+    steps = parser.add_subparsers(required=True, metavar="STEP")
+
+    vae = steps.add_parser("vae", help="the VAE, from clips")
+    vae.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
+    vae.set_defaults(step=_train_vae)
+
+    front_end = steps.add_parser("front-end", help="the audio encoder, from generated voices")
+    front_end.add_argument("--voices", type=int, default=2500)
+    front_end.set_defaults(step=_train_front_end)
+
+    encode = steps.add_parser("encode", help="clips to latents and audio features")
+    encode.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
+    encode.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    encode.add_argument("--front-end", type=Path, required=True, metavar="FILE")
+    encode.add_argument("--out", type=Path, required=True, metavar="FILE")
+    encode.set_defaults(step=_encode)
+
+    stage = steps.add_parser("stage", help="one of the paper's three stages")
+    stage.add_argument("number", type=int, choices=(1, 2, 3))
+    stage.add_argument("--data", type=Path, required=True, metavar="FILE", help="from 'encode'")
+    stage.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    stage.add_argument("--front-end", type=Path, metavar="FILE", help="for stage 1")
+    stage.add_argument(
+        "--begin", type=Path, metavar="CHECKPOINT", help="the stage before; none for stage 1"
+    )
+    stage.set_defaults(step=_train_stage)
+
+    reader = steps.add_parser("reader", help="the reader of faces that evaluation uses")
+    reader.add_argument("--people", type=int, default=2000)
+    reader.set_defaults(step=_train_reader)
+
+    for trained in (vae, front_end, stage, reader):
+        trained.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+        trained.add_argument("--resume", action="store_true", help="go on with the run in --out")
+        trained.add_argument("--steps", type=int, help="instead of the demo's number of steps")
+        trained.add_argument("--batch", type=int, help="instead of the demo's")
+
+    export = steps.add_parser("export", help="a finished run to a checkpoint in half precision")
+    export.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    export.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    export.add_argument("--description", default="")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    export.set_defaults(step=_export)
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    options.step(options)
+
+
+def _train_vae(options: argparse.Namespace) -> None:
+    from ..training import presets
+    from ..training.vae import VAETask
+
+    training = _adjusted(presets.VAE, options)
+    task = VAETask(options.clips, batch=training.batch)
+    _fit(task, training, options)
+    save_vae(task.vae, options.out / "vae.safetensors", dtype=torch.float32)
+
+
+def _train_front_end(options: argparse.Namespace) -> None:
+    from ..training import presets
+    from ..training.front_end import FrontEndTask
+
+    training = _adjusted(presets.HEARING, options)
+    task = FrontEndTask(presets.FRONT_END, num_voices=options.voices, batch=training.batch)
+    _fit(task, training, options)
+    save_file(task.front_end.state_dict(), options.out / "front_end.safetensors")
+
+
+def _encode(options: argparse.Namespace) -> None:
+    from ..training import presets
+    from ..training.latents import encode_clips
+
+    front_end = FrontEnd(presets.FRONT_END).eval()
+    front_end.load_state_dict(load_file(options.front_end))
+    vae = load_vae(options.vae, scale=1.0)
+    encode_clips(options.clips, vae=vae, audio_encoder=front_end).save(options.out)
+
+
+def _train_stage(options: argparse.Namespace) -> None:
+    from ..training import presets
+    from ..training.latents import LatentClips
+    from ..training.stage_task import StageTask
+    from ..training.stages import STAGES
+
+    training = _adjusted(presets.STAGES[options.number], options)
+    data = LatentClips.load(options.data)
+    networks = _begin(options, latent_scale=float(data.latent_scale))
+    vae = load_vae(options.vae, scale=networks.config.latent_scale)
+    task = StageTask(networks, STAGES[options.number], data, vae=vae, num_clips=training.batch)
+    _fit(task, training, options)
+    save_emo(networks, options.out / "model.safetensors", dtype=torch.float32)
+
+
+def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
+    """Return the networks that a stage begins with."""
+    from ..training.initialise import initialise
+    from ..training.presets import demo_config
+
+    if options.number > 1:
+        if options.begin is None:
+            raise InputError(
+                f"stage {options.number}: goes on from the stage before. Give its model.safetensors "
+                "as --begin."
+            )
+        return load_networks(options.begin)
+    if options.front_end is None:
+        raise InputError("stage 1: give the trained audio encoder as --front-end.")
+    torch.manual_seed(0)
+    networks = build_networks(demo_config(latent_scale=latent_scale))
+    initialise(networks.backbone)
+    networks.front_end.load_state_dict(load_file(options.front_end))
+    return networks
+
+
+def _train_reader(options: argparse.Namespace) -> None:
+    from ..evaluation.reader_task import train_reader
+
+    train_reader(options.people)
+
+
+def _export(options: argparse.Namespace) -> None:
+    networks = load_networks(options.checkpoint)
+    vae: VAE = load_vae(options.vae, scale=networks.config.latent_scale)
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_emo(
+        networks,
+        options.out / "emo_demo.safetensors",
+        dtype=torch.float16,
+        description=options.description,
+    )
+    save_vae(
+        vae,
+        options.out / "emo_demo_vae.safetensors",
+        dtype=torch.float16,
+        description=options.description,
+    )
+
+
+def _adjusted(training, options: argparse.Namespace):  # noqa: ANN001, ANN202
+    """Return a preset with what the user gave in its place."""
+    if options.steps is not None:
+        loop = dataclasses.replace(training.loop, steps=options.steps)
+        training = dataclasses.replace(training, loop=loop)
+    if options.batch is not None:
+        training = dataclasses.replace(training, batch=options.batch)
+    return training
+
+
+def _fit(task, training, options: argparse.Namespace) -> None:  # noqa: ANN001
+    from ..training.loop import fit
+
+    fit(task, training.loop, options.out, resume=options.resume)

@@ -1,0 +1,54 @@
+"""Where the face may appear: boxes and pictures -> the region mask.
+
+Boxes are (x0, y0, x1, y1) in fractions of the picture's width and height.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+DEFAULT_BOX = (0.22, 0.18, 0.78, 0.86)
+"""A head-and-shoulders portrait's face with room to move."""
+
+
+def boxes_to_mask(boxes_F4: Tensor, *, height: int, width: int, growth: float = 0.0) -> Tensor:
+    """Union of boxes over all frames as a mask [height, width] of 0 and 1.
+
+    EMO gives the face locator the union of the boxes of a whole film.
+
+    Args:
+        growth: widens each box on every side, in fractions of its own size.
+
+    Returns:
+        A pixel belongs to the region when its centre does.
+    """
+    x0, y0, x1, y1 = boxes_F4.unbind(-1)
+    grow_x, grow_y = growth * (x1 - x0), growth * (y1 - y0)
+    row = ((torch.arange(height) + 0.5) / height)[None, :, None]
+    column = ((torch.arange(width) + 0.5) / width)[None, None, :]
+    inside = (column >= (x0 - grow_x)[:, None, None]) & (column <= (x1 + grow_x)[:, None, None])
+    inside = inside & (row >= (y0 - grow_y)[:, None, None]) & (row <= (y1 + grow_y)[:, None, None])
+    return inside.any(dim=0).float()
+
+
+def box_to_mask(box: tuple[float, float, float, float], *, height: int, width: int) -> Tensor:
+    """One box as a mask [height, width].
+
+    Raises:
+        InputError: the box is outside the picture, or empty.
+    """
+    x0, y0, x1, y1 = box
+    if not (0.0 <= x0 < x1 <= 1.0 and 0.0 <= y0 < y1 <= 1.0):
+        raise InputError(
+            f"face region {box}: expected x0,y0,x1,y1 in fractions of the picture, 0 <= x0 < x1 <= "
+            f"1 and 0 <= y0 < y1 <= 1, for example {DEFAULT_BOX}."
+        )
+    mask = boxes_to_mask(torch.tensor([box]), height=height, width=width)
+    if not mask.any():
+        raise InputError(
+            f"face region {box}: holds no pixel of a {width}x{height} picture. Make it larger."
+        )
+    return mask

@@ -1,0 +1,71 @@
+"""The demo checkpoint's sizes and how long each of its trainings runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config import (
+    AudioConfig,
+    BackboneConfig,
+    FrontEndConfig,
+    ModelConfig,
+    ReferenceNetConfig,
+    SamplingConfig,
+    SpeedConfig,
+    UNetConfig,
+)
+from .loop import LoopSettings
+
+FRONT_END = FrontEndConfig(num_returned_layers=3)
+
+
+def demo_config(*, latent_scale: float) -> ModelConfig:
+    """Return the config of the demo: 128x128 pixels, two resolutions, 9.5 M parameters."""
+    unet = UNetConfig(
+        block_out_channels=(64, 112),
+        attention_levels=(True, True),
+        layers_per_block=1,
+        num_heads=2,
+        norm_num_groups=16,
+    )
+    return ModelConfig(
+        backbone=BackboneConfig(
+            unet=unet,
+            context_dim=64,
+            audio=AudioConfig(
+                num_layers=FRONT_END.num_returned_layers,
+                feature_dim=FRONT_END.width,
+                hidden_dim=96,
+                num_tokens=4,
+                token_dim=64,
+            ),
+            speed=SpeedConfig(token_dim=64),
+            face_locator_channels=(16, 32, 32, 48),
+        ),
+        reference_net=ReferenceNetConfig(unet=unet),
+        front_end=FRONT_END,
+        sampling=SamplingConfig(width=128, height=128, steps=20, guidance=2.0),
+        latent_scale=latent_scale,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of the demo: its loop, and how much a step reads."""
+
+    loop: LoopSettings
+    batch: int
+    """Crops, voices or clips of a step."""
+
+
+VAE = Training(
+    loop=LoopSettings(steps=3000, learning_rate=8e-4, warmup_steps=50, ema_decay=0.995), batch=16
+)
+HEARING = Training(
+    loop=LoopSettings(steps=3000, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995), batch=32
+)
+STAGES = {
+    1: Training(loop=LoopSettings(steps=9000, learning_rate=1e-3), batch=8),
+    2: Training(loop=LoopSettings(steps=6000, learning_rate=6e-4), batch=3),
+    3: Training(loop=LoopSettings(steps=1200, learning_rate=5e-4), batch=3),
+}

@@ -1,0 +1,136 @@
+"""One stage as a task of the training loop: noise the frames, predict, compare.
+
+Letters: B clips, F frames, N images (B * F), M motion frames, h and w of latents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints.emo import Networks
+from ..models.unet import Conditions
+from ..models.vae import VAE
+from ..sampling.schedule import make_scheduler
+from ..video.stills import contact_sheet, save_image
+from .latents import Batch, LatentClips, draw_batch
+from .stages import Stage, learning_parameters
+
+SHOWN_CLIPS = 8
+SHOWN_STEPS = 12
+
+
+class StageTask:
+    """Denoise clips of a data set under the conditions that a stage feeds."""
+
+    def __init__(
+        self, networks: Networks, stage: Stage, data: LatentClips, *, vae: VAE, num_clips: int
+    ) -> None:
+        self.networks = networks
+        self.stage = stage
+        self.data = data
+        self.vae = vae
+        self.num_clips = num_clips
+        self.network: nn.Module = nn.ModuleDict(networks.parts())
+        scheduler = make_scheduler(networks.config.diffusion, solver="ddim")
+        self.alpha_bar = scheduler.alphas_cumprod.float()
+
+    def learning_parameters(self) -> dict[str, nn.Parameter]:
+        return dict(learning_parameters(self.networks.parts(), self.stage))
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = self._draw(generator, num_clips=self.num_clips)
+        conditions = self._prepare(batch, generator, is_dropping=True)
+        frames = batch.frames.flatten(0, 1)
+        # Frames of a film share their noise level, single images do not.
+        num_levels = len(batch.frames) if self.stage.is_temporal else len(frames)
+        levels = torch.randint(len(self.alpha_bar), (num_levels,), generator=generator)
+        alpha_N = self.alpha_bar[levels].repeat_interleave(len(frames) // num_levels)
+        signal, spread = (
+            alpha_N.sqrt()[:, None, None, None],
+            (1 - alpha_N).sqrt()[:, None, None, None],
+        )
+        noise = torch.randn(frames.shape, generator=generator)
+        noisy = _packed(signal * frames + spread * noise)
+        prediction = self.networks.backbone(noisy, levels, conditions).float()
+        error = (prediction - (signal * noise - spread * frames)).square()
+        weight = 1.0 + self.stage.mouth_weight * batch.mouth.flatten(0, 1)
+        return {
+            "loss": (error * weight).mean() / weight.mean(),
+            "plain": error.mean(),
+            "mouth": (error * batch.mouth.flatten(0, 1)).sum()
+            / (batch.mouth.sum() * error.shape[1]).clamp(min=1.0),
+        }
+
+    def show(self, folder: Path, name: str) -> None:
+        """Generate a few clips of the data set: reference, then true and generated frames."""
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            batch = self._draw(generator, num_clips=SHOWN_CLIPS)
+            conditions = self._prepare(batch, generator, is_dropping=False)
+            scheduler = make_scheduler(self.networks.config.diffusion, solver="dpm++2m")
+            scheduler.set_timesteps(SHOWN_STEPS)
+            latents = torch.randn(batch.frames.flatten(0, 1).shape, generator=generator)
+            for timestep in scheduler.timesteps:
+                prediction = self.networks.backbone(latents, timestep, conditions)
+                latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
+        rows = []
+        made = latents.unflatten(0, batch.frames.shape[:2])
+        step = max(1, batch.frames.shape[1] // 4)
+        for index in range(SHOWN_CLIPS):
+            picked = [batch.reference[index, None], batch.frames[index, ::step][:4]]
+            rows.append(torch.cat([*picked, made[index, ::step][:4]]))
+        pictures = self.vae.decode(torch.cat(rows))
+        save_image(contact_sheet(pictures, columns=9), folder / f"{name}.png")
+
+    def _draw(self, generator: torch.Generator, *, num_clips: int) -> Batch:
+        backbone = self.networks.config.backbone
+        return draw_batch(
+            self.data,
+            generator,
+            num_clips=num_clips,
+            num_frames=self.stage.num_frames,
+            num_motion=backbone.temporal.num_motion_frames if self.stage.is_temporal else 0,
+            is_consecutive=self.stage.is_temporal,
+            window_margin=backbone.audio.window_margin,
+        )
+
+    def _prepare(
+        self, batch: Batch, generator: torch.Generator, *, is_dropping: bool
+    ) -> Conditions:
+        stage = self.stage
+        num_clips, num_frames = batch.frames.shape[:2]
+        keeps_reference = keeps_audio = None
+        if is_dropping:
+            chance = torch.rand(num_clips, generator=generator)
+            keeps_reference = chance >= stage.reference_dropout
+            keeps_audio = chance >= stage.reference_dropout + stage.audio_dropout
+        reference = self.networks.reference_net(_packed(batch.reference))
+        motion = None
+        if stage.is_temporal:
+            noise = torch.randn(batch.motion.shape, generator=generator)
+            seen = batch.motion + (stage.motion_noise if is_dropping else 0.0) * noise
+            motion = self.networks.reference_net(_packed(seen.flatten(0, 1)))
+            begins_film = torch.rand(num_clips, generator=generator) < stage.motion_dropout
+            keep = (~begins_film).float().repeat_interleave(batch.motion.shape[1])
+            motion = {name: value * keep[:, None, None] for name, value in motion.items()}
+        return self.networks.backbone.prepare(
+            num_frames=num_frames,
+            like=batch.frames,
+            num_conditions=num_clips,
+            reference=reference,
+            motion=motion,
+            audio_windows_BFWLD=batch.audio_windows if stage.is_audio_fed else None,
+            speed_windows_BFW=batch.speed_windows if stage.is_speed_fed else None,
+            region_B1HW=batch.region,
+            is_temporal=stage.is_temporal,
+            is_reference_kept_B=keeps_reference,
+            is_audio_kept_B=keeps_audio,
+        )
+
+
+def _packed(images_NCHW: Tensor) -> Tensor:
+    """Channels last, which convolutions on a CPU prefer."""
+    return images_NCHW.contiguous(memory_format=torch.channels_last)
