@@ -24,7 +24,7 @@ def load_networks(path: Path, *, dtype: torch.dtype = torch.float32) -> Networks
     family = detect_family(file)
     if family != "emo":
         raise InputError(
-            f"{path}: is a {family} file; expected a model checkpoint. Give that as --vae, and a "
+            f"{path}: is of family {family}; expected a model checkpoint. Give that as --vae, and a "
             "model as --checkpoint."
         )
     return load_emo(file, dtype=dtype)
@@ -36,10 +36,11 @@ def load_vae(path: Path, *, scale: float, dtype: torch.dtype = torch.float32) ->
     family = detect_family(file)
     if family != "taesd":
         raise InputError(
-            f"{path}: is a {family} file; expected a VAE in TAESD's layout (keys taesd_encoder.*, "
+            f"{path}: is of family {family}; expected a VAE in TAESD's layout (keys taesd_encoder.*, "
             "taesd_decoder.*)."
         )
-    vae = VAE(scale=scale).to(dtype)
+    latent_channels = file.tensors["taesd_decoder.1.weight"].shape[1]
+    vae = VAE(scale=scale, latent_channels=latent_channels).to(dtype)
     vae.net.load_state_dict(from_taesd_keys(file.tensors))
     return vae.requires_grad_(False).eval()
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..audio.waveform import Waveform, check_waveform, read_audio
 from ..errors import InputError
 from ..face.region import box_to_mask
-from ..pipeline import Animator, AnimateSettings
+from ..pipeline import AnimateSettings, Animator
 from ..sampling.clip_plan import plan_clips
 from ..video.images import fit_mask, read_image, read_mask
 from ..video.stills import PngSequenceWriter, contact_sheet, save_image

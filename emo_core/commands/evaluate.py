@@ -43,9 +43,7 @@ def run(options: argparse.Namespace) -> None:
     def animate(case: Case) -> Tensor:
         frames = animator.animate(
             case.picture,
-            Waveform(
-                torch.from_numpy(case.utterance.samples)[None], case.utterance.sample_rate_hz
-            ),
+            Waveform(torch.from_numpy(case.utterance.samples)[None], case.utterance.sample_rate_hz),
             settings=dataclasses.replace(settings, speed_deg_s=case.speed_deg_s),
             region_HW=case.region,
         )

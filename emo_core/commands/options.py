@@ -9,7 +9,7 @@ import torch
 
 from ..checkpoints.load import DEMO_CHECKPOINT, DEMO_VAE
 from ..errors import InputError
-from ..pipeline import Animator, AnimateSettings
+from ..pipeline import AnimateSettings, Animator
 from ..sampling.schedule import SOLVERS
 
 

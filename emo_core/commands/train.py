@@ -1,6 +1,6 @@
 """`train`: the demo checkpoint from nothing, one step after another.
 
-    data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3 -> train export
+data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3 -> train export
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
     if options.number > 1:
         if options.begin is None:
             raise InputError(
-                f"stage {options.number}: goes on from the stage before. Give its model.safetensors "
-                "as --begin."
+                f"stage {options.number}: goes on from the stage before. Give its "
+                "model.safetensors as --begin."
             )
         return load_networks(options.begin)
     if options.front_end is None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio.waveform import Waveform
 from ..errors import InputError
 from ..face.region import boxes_to_mask
 from ..synthetic.drawing import FaceState, draw, face_box
@@ -26,6 +27,7 @@ TALK_SPEEDS_DEG_S = (5.0, 25.0)
 SPEEDS_DEG_S = (2.0, 10.0, 20.0, 35.0, 50.0)
 LONG_SPEED_DEG_S = 12.0
 REGION_GROWTH = 0.05
+"""How much the boxes of the true motion are widened, in fractions of their size."""
 LEAST_MOUTH_MOTION = 0.12
 """Standard deviation of the true mouth opening in a voice that is worth measuring."""
 NUM_PEOPLE = 100_000
@@ -51,6 +53,12 @@ class Case:
     """float32 [F, 5]: the true mouth, columns as in `ARTICULATION_CHANNELS`."""
     motion: HeadMotion
     """One motion of the right speed within the region; a model may choose another."""
+
+    @property
+    def waveform(self) -> Waveform:
+        """The voice, mono."""
+        samples = torch.from_numpy(self.utterance.samples)
+        return Waveform(samples=samples[None], sample_rate_hz=self.utterance.sample_rate_hz)
 
     @property
     def mouth_open(self) -> np.ndarray:
@@ -88,8 +96,10 @@ def make_cases(
         num_speed_portraits: people that are filmed at each of the five speeds.
 
     Raises:
-        InputError: a number of films is out of range.
+        InputError: the seed is negative, or a number of films is out of range.
     """
+    if seed < 0:
+        raise InputError(f"Evaluation: seed {seed}, expected 0 or more. Give another seed.")
     if not 2 <= num_clips <= GALLERY_SIZE or num_speed_portraits < 1:
         raise InputError(
             f"Evaluation: {num_clips} talk films and {num_speed_portraits} people for the speeds, "

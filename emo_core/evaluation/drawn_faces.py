@@ -56,9 +56,9 @@ def random_face_state(rng: np.random.Generator) -> FaceState:
         offset_y=rng.normal(0.0, 0.012) - 0.0009 * pitch,
         mouth_open=0.0 if is_closed else rng.uniform(0, 1),
         mouth_width=rng.uniform(-0.8, 0.8),
-        lip_round=rng.uniform(0, 1) if rng.random() < 0.4 else 0.0,
-        teeth=rng.uniform(0, 1),
-        tongue=rng.uniform(0, 1),
+        lip_round=_often_zero(rng),
+        teeth=_often_zero(rng),
+        tongue=_often_zero(rng),
         blink_left=blink,
         blink_right=blink,
         brow_raise=rng.uniform(-0.6, 0.6),
@@ -66,6 +66,10 @@ def random_face_state(rng: np.random.Generator) -> FaceState:
         gaze_y=float(np.clip(rng.normal(0, 0.3), -1, 1)),
         smile=rng.uniform(0, 0.7),
     )
+
+
+def _often_zero(rng: np.random.Generator) -> float:
+    return rng.uniform(0, 1) if rng.random() < 0.65 else 0.0
 
 
 def draw_faces(
@@ -97,7 +101,9 @@ def generate_faces(
 ) -> None:
     """Fill `folder` with the people 0..num_people-1 of a split; files already there are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    make = partial(_make_file, folder=folder, split=split, num_pictures=num_pictures)
+    make = partial(
+        _make_file, folder=folder, split=split, num_people=num_people, num_pictures=num_pictures
+    )
     firsts = range(0, num_people, PEOPLE_PER_FILE)
     with ProcessPoolExecutor(num_workers) as pool:
         for _ in tqdm(pool.map(make, firsts), total=len(firsts), desc=f"{split} faces"):
@@ -121,12 +127,15 @@ def load_faces(folder: Path) -> FaceSet:
     return FaceSet(**{name: torch.cat([part[name] for part in parts]) for name in names})
 
 
-def _make_file(first_person: int, *, folder: Path, split: str, num_pictures: int) -> None:
+def _make_file(
+    first_person: int, *, folder: Path, split: str, num_people: int, num_pictures: int
+) -> None:
     path = folder / f"faces_{first_person:06d}.safetensors"
     if path.exists():
         return
     torch.set_num_threads(1)
-    faces = draw_faces(split, first_person, num_people=PEOPLE_PER_FILE, num_pictures=num_pictures)
+    count = min(PEOPLE_PER_FILE, num_people - first_person)
+    faces = draw_faces(split, first_person, num_people=count, num_pictures=num_pictures)
     partial_path = path.with_suffix(".partial")
     save_file(vars(faces), partial_path)
     partial_path.replace(path)

@@ -2,12 +2,14 @@
 
 Lines are drawn at several times the size and reduced, since Pillow draws no smooth lines; text is
 set afterwards at its own size.
+
+Letters: N points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -24,10 +26,10 @@ READ_COLOR: Color = (255, 170, 84)
 CONTROL_COLOR: Color = (104, 170, 255)
 
 OVERSAMPLING = 4
-FONT_SIZE = 11
+FONT_SIZE = 12
 MARGIN_LEFT = 34
 MARGIN_RIGHT = 8
-MARGIN_TOP = 20
+MARGIN_TOP = 25
 MARGIN_BOTTOM = 18
 
 
@@ -52,8 +54,8 @@ class Plot:
     curves: Sequence[Curve]
     x_range: tuple[float, float]
     y_range: tuple[float, float]
-    x_ticks: Sequence[float] = field(default=())
-    y_ticks: Sequence[float] = field(default=())
+    x_ticks: Sequence[float]
+    y_ticks: Sequence[float]
     has_diagonal: bool = False
     """Whether the line y = x is drawn."""
 
@@ -61,45 +63,26 @@ class Plot:
 def draw_plot(plot: Plot, *, width: int, height: int) -> Image.Image:
     """Draw a plot as a panel of the given size in pixels."""
     big = Image.new("RGB", (width * OVERSAMPLING, height * OVERSAMPLING), PANEL)
-    draw = ImageDraw.Draw(big)
-    left, right = MARGIN_LEFT, width - MARGIN_RIGHT
-    top, bottom = MARGIN_TOP, height - MARGIN_BOTTOM
-
-    def place(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
-        share_x = (np.asarray(x, float) - plot.x_range[0]) / (plot.x_range[1] - plot.x_range[0])
-        share_y = (np.asarray(y, float) - plot.y_range[0]) / (plot.y_range[1] - plot.y_range[0])
-        column = left + np.clip(share_x, 0, 1) * (right - left)
-        row = bottom - np.clip(share_y, 0, 1) * (bottom - top)
-        return np.stack([column, row], axis=-1)
-
-    def line(points: np.ndarray, color: Color, *, thickness: float) -> None:
-        corners = [tuple(point) for point in (points * OVERSAMPLING).tolist()]
-        draw.line(corners, fill=color, width=round(thickness * OVERSAMPLING), joint="curve")
-
+    axes = _Axes(plot, width=width, height=height)
+    pen = _Pen(ImageDraw.Draw(big))
+    x_range, y_range = np.array(plot.x_range), np.array(plot.y_range)
     for y in plot.y_ticks:
-        line(place(np.array(plot.x_range), np.array([y, y])), GRID, thickness=1)
+        pen.line(axes.place(x_range, np.array([y, y])), GRID, thickness=1.0)
     for x in plot.x_ticks:
-        line(place(np.array([x, x]), np.array(plot.y_range)), GRID, thickness=1)
+        pen.line(axes.place(np.array([x, x]), y_range), GRID, thickness=1.0)
     if plot.has_diagonal:
-        ends = np.array(
-            [max(plot.x_range[0], plot.y_range[0]), min(plot.x_range[1], plot.y_range[1])]
-        )
-        line(place(ends, ends), FAINT, thickness=1)
+        ends = np.array([max(x_range[0], y_range[0]), min(x_range[1], y_range[1])])
+        pen.line(axes.place(ends, ends), FAINT, thickness=1.0)
     for curve in plot.curves:
-        points = place(curve.x, curve.y)
+        points_N2 = axes.place(curve.x, curve.y)
         if curve.style == "points":
-            for column, row in (points * OVERSAMPLING).tolist():
-                radius = 3.0 * OVERSAMPLING
-                box = (column - radius, row - radius, column + radius, row + radius)
-                draw.ellipse(box, fill=curve.color)
+            pen.dots(points_N2, curve.color, radius=3.0)
         elif curve.style == "area":
-            corners = np.concatenate([[(points[0, 0], bottom)], points, [(points[-1, 0], bottom)]])
-            shade = tuple((a + b) // 2 for a, b in zip(curve.color, PANEL, strict=True))
-            draw.polygon([tuple(p) for p in (corners * OVERSAMPLING).tolist()], fill=shade)
+            pen.area(points_N2, curve.color, bottom=axes.bottom)
         else:
-            line(points, curve.color, thickness=1.6)
+            pen.line(points_N2, curve.color, thickness=1.6)
     panel = big.resize((width, height), Image.Resampling.BOX)
-    _label(panel, plot, place=place)
+    _label(panel, axes)
     return panel
 
 
@@ -108,18 +91,61 @@ def font(size: int = FONT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _label(panel: Image.Image, plot: Plot, *, place: object) -> None:
-    draw = ImageDraw.Draw(panel)
-    draw.text((8, 4), plot.title, fill=TEXT, font=font())
-    x = panel.width - MARGIN_RIGHT
+class _Axes:
+    """Where values fall on a panel."""
+
+    def __init__(self, plot: Plot, *, width: int, height: int) -> None:
+        self.plot = plot
+        self.left, self.right = MARGIN_LEFT, width - MARGIN_RIGHT
+        self.top, self.bottom = MARGIN_TOP, height - MARGIN_BOTTOM
+
+    def place(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Columns and rows [N, 2] in pixels; what is out of range is put on the border."""
+        (x_low, x_high), (y_low, y_high) = self.plot.x_range, self.plot.y_range
+        share_x = np.clip((np.asarray(x, float) - x_low) / (x_high - x_low), 0.0, 1.0)
+        share_y = np.clip((np.asarray(y, float) - y_low) / (y_high - y_low), 0.0, 1.0)
+        column = self.left + share_x * (self.right - self.left)
+        return np.stack([column, self.bottom - share_y * (self.bottom - self.top)], axis=-1)
+
+
+class _Pen:
+    """Draws on the enlarged panel, in the pixels of the final one."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
+        self.draw = draw
+
+    def line(self, points_N2: np.ndarray, color: Color, *, thickness: float) -> None:
+        width = round(thickness * OVERSAMPLING)
+        self.draw.line(_corners(points_N2), fill=color, width=width, joint="curve")
+
+    def dots(self, points_N2: np.ndarray, color: Color, *, radius: float) -> None:
+        for column, row in points_N2:
+            box = np.array([column - radius, row - radius, column + radius, row + radius])
+            self.draw.ellipse((box * OVERSAMPLING).tolist(), fill=color)
+
+    def area(self, points_N2: np.ndarray, color: Color, *, bottom: float) -> None:
+        ends = np.array([[points_N2[-1, 0], bottom], [points_N2[0, 0], bottom]])
+        shade = tuple((a + b) // 2 for a, b in zip(color, PANEL, strict=True))
+        self.draw.polygon(_corners(np.concatenate([points_N2, ends])), fill=shade)
+
+
+def _corners(points_N2: np.ndarray) -> list[tuple[float, float]]:
+    return [(column, row) for column, row in (points_N2 * OVERSAMPLING).tolist()]
+
+
+def _label(panel: Image.Image, axes: _Axes) -> None:
+    """Write the title, the legend and the numbers of the ticks."""
+    plot, draw = axes.plot, ImageDraw.Draw(panel)
+    draw.text((8, 5), plot.title, fill=TEXT, font=font())
+    x = axes.right
     for curve in reversed([curve for curve in plot.curves if curve.name]):
         x -= round(draw.textlength(curve.name, font=font()))
-        draw.text((x, 4), curve.name, fill=curve.color, font=font())
+        draw.text((x, 5), curve.name, fill=curve.color, font=font())
         x -= 12
-    for value in plot.y_ticks:
-        row = float(place(plot.x_range[0], value)[1])
-        draw.text((MARGIN_LEFT - 5, row), f"{value:g}", fill=FAINT, font=font(10), anchor="rm")
-    for value in plot.x_ticks:
-        column = float(place(value, plot.y_range[0])[0])
-        row = panel.height - MARGIN_BOTTOM + 9
-        draw.text((column, row), f"{value:g}", fill=FAINT, font=font(10), anchor="mm")
+    small = font(FONT_SIZE - 1)
+    y_rows = axes.place(np.zeros(len(plot.y_ticks)), np.array(plot.y_ticks))[:, 1]
+    for value, row in zip(plot.y_ticks, y_rows, strict=True):
+        draw.text((axes.left - 5, row), f"{value:g}", fill=FAINT, font=small, anchor="rm")
+    x_columns = axes.place(np.array(plot.x_ticks), np.zeros(len(plot.x_ticks)))[:, 0]
+    for value, column in zip(plot.x_ticks, x_columns, strict=True):
+        draw.text((column, axes.bottom + 9), f"{value:g}", fill=FAINT, font=small, anchor="mm")

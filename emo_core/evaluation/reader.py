@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..checkpoints.read import read_tensors
 from ..errors import InputError
 
 READER_PATH = Path(__file__).parents[1] / "assets" / "reader.safetensors"
@@ -200,9 +200,9 @@ def load_reader(path: Path = READER_PATH) -> LoadedReader:
             f"{path}: no such file, expected the weights of the face reader. "
             "Install the pack again, or train one with 'python -m emo_core train reader'."
         )
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    file = read_tensors(path)
+    metadata = file.metadata
+    state = {name: value.float() for name, value in file.tensors.items()}
     missing = sorted({"config", "errors", "worn_errors"} - set(metadata))
     if missing:
         raise InputError(

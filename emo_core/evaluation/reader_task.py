@@ -14,13 +14,14 @@ import logging
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..models.vae import VAE, from_taesd_keys
+from ..checkpoints.load import load_vae
+from ..models.vae import VAE
 from ..training.loop import LoopSettings, fit
+from ..training.presets import Training
 from ..video.stills import contact_sheet, save_image
 from .drawn_faces import FaceSet, draw_faces, generate_faces, load_faces
 from .reader import (
@@ -35,7 +36,10 @@ from .wear import wear
 
 logger = logging.getLogger(__name__)
 
-BATCH_PEOPLE = 32
+READER_TRAINING = Training(
+    loop=LoopSettings(steps=2800, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.998), batch=64
+)
+"""Pictures of a step are pairs: half as many people."""
 TEMPERATURE = 0.1
 MOUTH_WEIGHT = 4.0
 POSE_WEIGHT = 2.0
@@ -54,11 +58,12 @@ LATENT_NOISE = 0.1
 class ReaderTask:
     """Read drawn faces."""
 
-    def __init__(self, faces: FaceSet, *, validation: FaceSet, config: ReaderConfig) -> None:
-        self.reader = FaceReader(config)
+    def __init__(self, faces: FaceSet, *, validation: FaceSet, batch: int) -> None:
+        self.reader = FaceReader(ReaderConfig())
         self.network: nn.Module = self.reader
         self.validation = validation
-        side = config.side
+        self.num_pairs = batch // 2
+        side = self.reader.config.side
         pictures = [
             (resized(person, side=side) * 255.0).round().to(torch.uint8)
             for person in faces.pictures_PKHW3
@@ -73,15 +78,16 @@ class ReaderTask:
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         num_people, num_pictures = self.mouth_open_PK.shape
-        person = torch.randint(num_people, (BATCH_PEOPLE,), generator=generator).repeat(2)
-        first = torch.randint(num_pictures, (BATCH_PEOPLE,), generator=generator)
-        apart = torch.randint(1, num_pictures, (BATCH_PEOPLE,), generator=generator)
+        pairs = (self.num_pairs,)
+        person = torch.randint(num_people, pairs, generator=generator).repeat(2)
+        first = torch.randint(num_pictures, pairs, generator=generator)
+        apart = torch.randint(1, num_pictures, pairs, generator=generator)
         picture = torch.cat([first, (first + apart) % num_pictures])
-        is_mirrored = (torch.rand(BATCH_PEOPLE, generator=generator) < 0.5).repeat(2)
+        is_mirrored = (torch.rand(pairs, generator=generator) < 0.5).repeat(2)
         pixels = self.pictures_PK3SS[person, picture].float() / 255.0
         pose, boxes = self.pose_PK3[person, picture], self.boxes_PK4[person, picture]
-        pixels, pose, boxes = _mirror(pixels, pose, boxes, is_mirrored=is_mirrored)
-        pixels, boxes = _reframe(pixels, boxes, generator=generator)
+        pixels, pose, boxes = mirror(pixels, pose, boxes, is_mirrored=is_mirrored)
+        pixels, boxes = reframe(pixels, boxes, generator=generator)
         is_clean = torch.rand(len(pixels), generator=generator) < CLEAN_SHARE
         pixels = torch.where(is_clean[:, None, None, None], pixels, wear(pixels, generator))
 
@@ -94,7 +100,7 @@ class ReaderTask:
         )
         box = functional.smooth_l1_loss(reading.boxes_N4, boxes, beta=0.02)
         # A mirrored person counts as another person; the same person twice in a batch does not.
-        identity = _contrast(reading.identity_ND, person=2 * person + is_mirrored)
+        identity = contrast(reading.identity_ND, person=2 * person + is_mirrored)
         loss = (
             MOUTH_WEIGHT * mouth
             + POSE_WEIGHT * pose_error
@@ -124,31 +130,33 @@ class ReaderTask:
 
 
 def train_reader(
-    faces_folder: Path,
-    out_path: Path,
+    out_folder: Path,
     *,
-    run_folder: Path,
+    training: Training = READER_TRAINING,
     num_people: int = 2000,
     num_pictures: int = 7,
-    steps: int = 6000,
+    num_validation: int = 50,
     vae_path: Path | None = None,
     num_workers: int = 1,
     resume: bool = False,
-) -> ReaderErrors:
-    """Draw what is missing in `faces_folder`, train a reader and write it to `out_path`.
+) -> Path:
+    """Draw faces into `out_folder`/faces, train a reader and write it beside them.
 
     Args:
-        run_folder: of the loop's checkpoints and log.
+        out_folder: of the run.
+        num_people: who are drawn, each in `num_pictures` pictures. Pictures already there are kept.
+        num_validation: people of the validation split by whom the reader is measured.
         vae_path: a VAE through which part of the pictures pass; None for none.
         num_workers: processes that draw.
-        resume: go on from `run_folder`'s last checkpoint.
+        resume: go on from the folder's last checkpoint.
 
     Returns:
-        The errors on clean drawings of people from the validation split.
+        The path of the reader, whose metadata hold its errors on people of the validation split.
 
     Raises:
-        InputError: `run_folder` holds another run.
+        InputError: `out_folder` holds another run.
     """
+    faces_folder = out_folder / "faces"
     generate_faces(
         faces_folder,
         split="train",
@@ -158,16 +166,18 @@ def train_reader(
     )
     faces = load_faces(faces_folder)
     if vae_path is not None:
-        reconstruct_some(faces, load_vae(vae_path))
-    validation = draw_faces("validation", 0, num_people=50, num_pictures=8)
-    task = ReaderTask(faces, validation=validation, config=ReaderConfig())
-    settings = LoopSettings(steps=steps, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.998)
-    fit(task, settings, run_folder, resume=resume)
-    errors = reader_errors(task.reader, validation)
-    worn_errors = reader_errors(task.reader, worn_faces(validation, side=task.reader.config.side))
-    save_reader(task.reader, out_path, errors=errors, worn_errors=worn_errors)
-    logger.info("%s: errors on clean drawings %s, on worn ones %s", out_path, errors, worn_errors)
-    return errors
+        reconstruct_some(faces, load_vae(vae_path, scale=1.0))
+    validation = draw_faces("validation", 0, num_people=num_validation, num_pictures=8)
+    torch.manual_seed(training.loop.seed)
+    task = ReaderTask(faces, validation=validation, batch=training.batch)
+    fit(task, training.loop, out_folder, resume=resume)
+    reader = task.reader.eval()
+    errors = reader_errors(reader, validation)
+    worn_errors = reader_errors(reader, worn_faces(validation, side=reader.config.side))
+    path = out_folder / "reader.safetensors"
+    save_reader(reader, path, errors=errors, worn_errors=worn_errors)
+    logger.info("%s: errors on clean drawings %s, on worn ones %s", path, errors, worn_errors)
+    return path
 
 
 @torch.no_grad()
@@ -203,13 +213,6 @@ def worn_faces(faces: FaceSet, *, side: int) -> FaceSet:
     )
 
 
-def load_vae(path: Path) -> VAE:
-    """Read a VAE file in TAESD's layout."""
-    vae = VAE(scale=1.0)
-    vae.net.load_state_dict(from_taesd_keys(load_file(path)))
-    return vae.eval()
-
-
 @torch.no_grad()
 def reconstruct_some(faces: FaceSet, vae: VAE) -> None:
     """Pass part of the pictures through a VAE, with noise on their latents, in place."""
@@ -224,7 +227,7 @@ def reconstruct_some(faces: FaceSet, vae: VAE) -> None:
         pictures[index_V] = (decoded * 255.0).round().to(torch.uint8)
 
 
-def _mirror(
+def mirror(
     pixels_N3SS: Tensor, pose_N3: Tensor, boxes_N4: Tensor, *, is_mirrored: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Swap left and right where wanted; yaw and roll change their sign."""
@@ -235,7 +238,7 @@ def _mirror(
     return pixels, pose, torch.where(is_mirrored[:, None], mirrored, boxes_N4)
 
 
-def _reframe(
+def reframe(
     pixels_N3SS: Tensor, boxes_N4: Tensor, *, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Zoom and shift each picture a little; what lies outside is mirrored at the border."""
@@ -254,7 +257,7 @@ def _reframe(
     return moved, corners.flatten(1)
 
 
-def _contrast(identity_ND: Tensor, *, person: Tensor) -> Tensor:
+def contrast(identity_ND: Tensor, *, person: Tensor) -> Tensor:
     """NT-Xent: mean cross-entropy of finding a picture's partner, half a batch away."""
     num_pictures = len(identity_ND)
     likeness = identity_ND @ identity_ND.T / TEMPERATURE

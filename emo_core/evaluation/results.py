@@ -28,6 +28,8 @@ from .reader import LoadedReader
 
 DRIFT_SECONDS = 2.0
 """Length of the start and of the end that are compared in the long film."""
+SPEED_DIGITS = 1
+"""Head speeds that agree to so many digits share a rank: rounding in a reading is no motion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ class Results:
 def measure_films(
     films: list[Film], cases: CaseSet, *, loaded: LoadedReader, clip_frames: int
 ) -> Results:
+    """Sum up the films of all cases, which come in the order talk, speed, long."""
     num_talk = len(cases.talk)
     talk, speed, long = tuple(films[:num_talk]), tuple(films[num_talk:-1]), films[-1]
     read = [film.mouth_open_F for film in talk]
@@ -64,7 +67,7 @@ def measure_films(
     own = loaded.reader.read(cases.long.picture[None]).identity_ND[0].numpy()
     num_end_frames = max(1, min(round(DRIFT_SECONDS * long.case.fps), long.case.num_frames // 2))
     wanted_speeds = np.array([film.case.speed_deg_s for film in speed])
-    read_speeds = np.array([film.mean_speed for film in speed])
+    read_speeds = np.array([film.mean_speed for film in speed]).round(SPEED_DIGITS)
     metrics = {
         "lip_sync_correlation": synced.correlation,
         "lip_sync_lag_frames": synced.lag_frames,

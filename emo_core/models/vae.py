@@ -4,7 +4,7 @@ The networks are diffusers' `AutoencoderTiny`; files keep the key names of TAESD
 (github.com/madebyollin/taesd), which ComfyUI's VAE loader knows. TAESD counts the clamp in front
 of the decoder as a layer, diffusers does not, hence the shift by one.
 
-Letters: N images, H and W rows and columns of pixels, h and w of latents.
+Letters: N images, C latent channels, H and W rows and columns of pixels, h and w of latents.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ PIXELS_PER_LATENT = 8
 class VAE(nn.Module):
     """Pixels of 0..1 <-> latents as the networks see them."""
 
-    def __init__(self, *, scale: float) -> None:
+    def __init__(self, *, scale: float, latent_channels: int = 4) -> None:
         super().__init__()
         self.scale = scale
-        self.net = AutoencoderTiny()
+        self.net = AutoencoderTiny(latent_channels=latent_channels)
 
     def encode(self, images_NHWC: Tensor) -> Tensor:
-        """Return (N, 4, H / 8, W / 8), in the dtype of the weights."""
+        """Return (N, channels, H / 8, W / 8), in the dtype of the weights."""
         height, width = images_NHWC.shape[1:3]
         if height % PIXELS_PER_LATENT or width % PIXELS_PER_LATENT:
             raise InputError(
@@ -39,14 +39,14 @@ class VAE(nn.Module):
         pixels = images_NHWC.movedim(-1, 1).to(self._dtype()) * 2.0 - 1.0
         return self.net.encoder(pixels) * self.scale
 
-    def decode(self, latents_N4hw: Tensor, *, chunk: int = 16) -> Tensor:
+    def decode(self, latents_NChw: Tensor, *, chunk: int = 16) -> Tensor:
         """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time."""
         parts = [
             (self.net.decoder(part.to(self._dtype()) / self.scale) * 0.5 + 0.5)
             .clamp(0.0, 1.0)
             .movedim(1, -1)
             .float()
-            for part in latents_N4hw.split(chunk)
+            for part in latents_NChw.split(chunk)
         ]
         return torch.cat(parts)
 

@@ -1,7 +1,8 @@
 """Train the demo's VAE on crops of drawn frames.
 
-TAESD's networks from scratch, without its teacher: absolute error of pixels and of their
-gradients, and noise on the latents so that the decoder forgives what a small backbone gets wrong.
+TAESD's networks from scratch, without its teacher: absolute error of pixels, of their local means
+and of their gradients, and noise on the latents so that the decoder forgives what a small backbone
+gets wrong.
 Convolutions do not care where they are, so crops of 64 pixels train networks for any size.
 
 Letters: N crops, H and W rows and columns.
@@ -13,18 +14,25 @@ import logging
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..models.vae import VAE
 from ..video.stills import contact_sheet, save_image
 from .clips import clip_paths, load_clip
+from .presets import LATENT_CHANNELS
 
 logger = logging.getLogger(__name__)
 
 CROP = 64
 LATENT_NOISE = 0.06
-GRADIENT_WEIGHT = 1.0
+GRADIENT_WEIGHT = 0.5
+COLOR_GAIN = 3.0
+"""Latents per unit of colour at the beginning: local means of 0..1 become -1.5..1.5."""
+MEAN_SIZES = (4, 16)
+"""Pixels over which local means are compared: colour is learned from these."""
 MOUTH_SHARE = 0.4
 """Share of crops that hold the mouth, where the reader's eye rests."""
 
@@ -33,7 +41,9 @@ class VAETask:
     """Reconstruct crops."""
 
     def __init__(self, clips_folder: Path, *, batch: int, frames_per_clip: int = 6) -> None:
-        self.vae = VAE(scale=1.0)
+        self.vae = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
+        torch.manual_seed(0)
+        initialise(self.vae)
         self.network: nn.Module = self.vae
         self.batch = batch
         frames, boxes = [], []
@@ -57,9 +67,10 @@ class VAETask:
         error = decoded - target
         pixel = error.abs().mean()
         gradient = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        means = sum(F.avg_pool2d(error, size).abs().mean() for size in MEAN_SIZES)
         # The decoder's clamp holds latents within 3; a standard deviation of 1 uses that range.
-        loss = pixel + GRADIENT_WEIGHT * gradient + 0.02 * (spread - 1.0).square()
-        return {"loss": loss, "pixel": pixel, "gradient": gradient, "spread": spread}
+        loss = pixel + means + GRADIENT_WEIGHT * gradient + 0.02 * (spread - 1.0).square()
+        return {"loss": loss, "pixel": pixel, "means": means, "spread": spread}
 
     def show(self, folder: Path, name: str) -> None:
         frames = self.frames_NHWC[:: max(1, len(self.frames_NHWC) // 8)][:8].float() / 255.0
@@ -88,3 +99,39 @@ class VAETask:
                 crop = crop.flip(1)
             crops.append(crop)
         return torch.stack(crops).movedim(-1, 1).float() / 255.0
+
+
+def initialise(vae: VAE) -> None:
+    """Begin as an autoencoder of local mean colours.
+
+    Convolutions get He's initialisation, which keeps the size of signals through networks without
+    norms, and the last one of a residual block next to nothing, so that every block begins as the
+    identity. Along that path the first three channels carry red, green and blue, smoothed at
+    every change of size, through the first three latents. So training begins with the colours in
+    place and spends its time on shapes.
+    """
+    layers = [*vae.net.encoder.layers, *vae.net.decoder.layers]
+    blocks = [layer for layer in layers if isinstance(layer, AutoencoderTinyBlock)]
+    for conv in (module for module in vae.net.modules() if isinstance(module, nn.Conv2d)):
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+    for block in blocks:
+        nn.init.normal_(block.conv[-1].weight, std=1e-3)
+    path = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    into_latents = [layer for layer in vae.net.encoder.layers if isinstance(layer, nn.Conv2d)][-1]
+    from_latents = vae.net.decoder.layers[0]
+    smooth = torch.tensor([0.25, 0.5, 0.25])
+    with torch.no_grad():
+        path[-1].weight.mul_(0.1)
+        for conv in path:
+            conv.weight[:3] = 0.0
+            for color in range(3):
+                if conv.bias is None:
+                    conv.weight[color, color] = torch.outer(smooth, smooth)
+                else:
+                    conv.weight[color, color, 1, 1] = 1.0
+        into_latents.weight[:3] *= COLOR_GAIN
+        into_latents.bias[:3] = -0.5 * COLOR_GAIN
+        from_latents.weight[:3] /= COLOR_GAIN
+        from_latents.bias[:3] = 0.5

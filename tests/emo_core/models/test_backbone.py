@@ -88,9 +88,7 @@ def test_dropped_conditions_equal_zero_contexts() -> None:
     nothing = torch.zeros(2, dtype=torch.bool)
     by_rows = predict(networks, values, is_reference_kept_B=nothing, is_audio_kept_B=nothing)
     unconditional = prepare(networks, values).unconditional()
-    left_out = networks.backbone(
-        values["latents"].flatten(0, 1), torch.tensor(500), unconditional
-    )
+    left_out = networks.backbone(values["latents"].flatten(0, 1), torch.tensor(500), unconditional)
     assert torch.allclose(by_rows, left_out, atol=1e-5)
     assert (left_out - predict(networks, values)).abs().max() > 1e-3
 
