@@ -24,8 +24,8 @@ def load_networks(path: Path, *, dtype: torch.dtype = torch.float32) -> Networks
     family = detect_family(file)
     if family != "emo":
         raise InputError(
-            f"{path}: is of family {family}; expected a model checkpoint. Give that as --vae, and a "
-            "model as --checkpoint."
+            f"{path}: is of family {family}; expected a model checkpoint. Give that as --vae, "
+            "and a model as --checkpoint."
         )
     return load_emo(file, dtype=dtype)
 
@@ -36,8 +36,8 @@ def load_vae(path: Path, *, scale: float, dtype: torch.dtype = torch.float32) ->
     family = detect_family(file)
     if family != "taesd":
         raise InputError(
-            f"{path}: is of family {family}; expected a VAE in TAESD's layout (keys taesd_encoder.*, "
-            "taesd_decoder.*)."
+            f"{path}: is of family {family}; expected a VAE in TAESD's layout (keys "
+            "taesd_encoder.*, taesd_decoder.*). Give the VAE that belongs to the checkpoint."
         )
     latent_channels = file.tensors["taesd_decoder.1.weight"].shape[1]
     vae = VAE(scale=scale, latent_channels=latent_channels).to(dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,11 +80,12 @@ def run(options: argparse.Namespace) -> None:
 
 def read_region(text: str, portrait_HW3: Tensor, *, width: int, height: int) -> Tensor:
     """Read a face region, given as four numbers or as the path of a mask of the portrait."""
-    parts = text.split(",")
-    if len(parts) == 4:
-        with contextlib.suppress(ValueError):
-            box = tuple(float(part) for part in parts)
-            return box_to_mask(box, height=height, width=width)
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 4:
+        return box_to_mask(numbers, height=height, width=width)
     if not Path(text).exists():
         raise InputError(
             f"--face-region {text}: neither four numbers x0,y0,x1,y1 nor a file that exists."

@@ -201,16 +201,18 @@ def load_reader(path: Path = READER_PATH) -> LoadedReader:
             "Install the pack again, or train one with 'python -m emo_core train reader'."
         )
     file = read_tensors(path)
-    metadata = file.metadata
-    state = {name: value.float() for name, value in file.tensors.items()}
-    missing = sorted({"config", "errors", "worn_errors"} - set(metadata))
-    if missing:
-        raise InputError(
-            f"{path}: the metadata lack {', '.join(missing)}; expected a file of the face reader. "
-            "Train one with 'python -m emo_core train reader'."
+    try:
+        config, errors, worn_errors = (
+            json.loads(file.metadata[name]) for name in ("config", "errors", "worn_errors")
         )
-    values = json.loads(metadata["config"])
-    reader = FaceReader(ReaderConfig(**{**values, "widths": tuple(values["widths"])}))
+        reader = FaceReader(ReaderConfig(**{**config, "widths": tuple(config["widths"])}))
+        known_errors = ReaderErrors(**errors), ReaderErrors(**worn_errors)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: the metadata cannot be used ({error}); expected config and errors of a face "
+            "reader of this version. Train one with 'python -m emo_core train reader'."
+        ) from error
+    state = {name: value.float() for name, value in file.tensors.items()}
     wanted = reader.state_dict()
     differing = sorted(
         name
@@ -224,8 +226,4 @@ def load_reader(path: Path = READER_PATH) -> LoadedReader:
             "Train the reader again with 'python -m emo_core train reader'."
         )
     reader.load_state_dict(state)
-    return LoadedReader(
-        reader=reader.eval().requires_grad_(False),
-        errors=ReaderErrors(**json.loads(metadata["errors"])),
-        worn_errors=ReaderErrors(**json.loads(metadata["worn_errors"])),
-    )
+    return LoadedReader(reader.eval().requires_grad_(False), *known_errors)

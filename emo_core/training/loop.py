@@ -204,7 +204,7 @@ class _Log:
 
     def add(self, step: int, scalars: dict[str, Tensor]) -> dict[str, float] | None:
         """Return the means when they are due."""
-        self.recent.append({name: float(value) for name, value in scalars.items()})
+        self.recent.append({name: float(value.detach()) for name, value in scalars.items()})
         if len(self.recent) < self.every:
             return None
         mean = {

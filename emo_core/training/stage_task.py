@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.emo import Networks
+from ..errors import InputError
 from ..models.unet import Conditions
 from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler
@@ -28,6 +29,15 @@ class StageTask:
     def __init__(
         self, networks: Networks, stage: Stage, data: LatentClips, *, vae: VAE, num_clips: int
     ) -> None:
+        temporal = networks.config.backbone.temporal
+        self.num_motion = temporal.num_motion_frames if stage.is_temporal else 0
+        needed, found = stage.num_frames + self.num_motion, data.latents.shape[1]
+        if found < needed:
+            raise InputError(
+                f"stage {stage.name!r}: the data's clips have {found} frames; it needs {needed} "
+                f"({self.num_motion} motion frames, {stage.num_frames} new ones). Make longer "
+                "clips."
+            )
         self.networks = networks
         self.stage = stage
         self.data = data
@@ -86,15 +96,14 @@ class StageTask:
         save_image(contact_sheet(pictures, columns=9), folder / f"{name}.png")
 
     def _draw(self, generator: torch.Generator, *, num_clips: int) -> Batch:
-        backbone = self.networks.config.backbone
         return draw_batch(
             self.data,
             generator,
             num_clips=num_clips,
             num_frames=self.stage.num_frames,
-            num_motion=backbone.temporal.num_motion_frames if self.stage.is_temporal else 0,
+            num_motion=self.num_motion,
             is_consecutive=self.stage.is_temporal,
-            window_margin=backbone.audio.window_margin,
+            window_margin=self.networks.config.backbone.audio.window_margin,
         )
 
     def _prepare(

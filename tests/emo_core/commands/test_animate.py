@@ -1,0 +1,275 @@
+"""The command line from end to end with a toy checkpoint, and all that users get wrong."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_networks
+
+from emo_core.__main__ import main
+from emo_core.checkpoints.emo import save_emo
+from emo_core.checkpoints.load import save_vae
+from emo_core.models.vae import VAE
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def write_sound(path: Path, samples: np.ndarray, *, rate: int = 8000) -> Path:
+    """16-bit wav; samples [N] or [N, channels] of -1..1."""
+    columns = samples[:, None] if samples.ndim == 1 else samples
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(columns.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((columns * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A toy checkpoint, a portrait and a voice of 0.38 s: 10 frames at 25 fps."""
+    folder = tmp_path_factory.mktemp("toy")
+    torch.manual_seed(0)
+    save_emo(tiny_networks(), folder / "model.safetensors", dtype=torch.float32)
+    save_vae(VAE(scale=1.0), folder / "vae.safetensors", dtype=torch.float32)
+    picture = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(folder / "portrait.png")
+    voice = 0.5 * np.sin(np.arange(3040) * 0.2)
+    return {
+        "checkpoint": folder / "model.safetensors",
+        "vae": folder / "vae.safetensors",
+        "portrait": folder / "portrait.png",
+        "audio": write_sound(folder / "voice.wav", voice),
+    }
+
+
+def animate(files: dict[str, Path], out: Path, **options: object) -> int:
+    """Run the command in this process; return its status."""
+    given = {name: str(path) for name, path in files.items()} | {"out": str(out), "steps": "1"}
+    given |= {name.replace("_", "-"): str(value) for name, value in options.items()}
+    return main(
+        ["animate", *(word for name, value in given.items() for word in (f"--{name}", value))]
+    )
+
+
+def film_frames(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_a_film_of_the_right_length(files: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "film.mp4"
+    assert animate(files, out, contact_sheet=tmp_path / "sheet.png") == 0
+    with av.open(str(out)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
+        assert video.average_rate == 25
+        assert (video.width, video.height) == (64, 64)
+        assert audio.rate == 8000, "the original sound, not the encoder's 16 kHz"
+    assert len(film_frames(out)) == 10
+    assert Image.open(tmp_path / "sheet.png").width > 8 * 64
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "sheet.png"]
+
+
+def test_the_same_seed_gives_the_same_film(files: dict[str, Path], tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        assert animate(files, tmp_path / f"{name}.mp4", seed=seed) == 0
+    a, b, c = (film_frames(tmp_path / f"{name}.mp4") for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width": 72, "height": 104},
+        {"fps": 12.5},
+        {"solver": "ddim", "guidance": 1.0},
+        {"solver": "unipc", "steps": 3},
+        {"speed": 30},
+        {"face_region": "0.2,0.1,0.8,0.9"},
+        {"start": 0.1, "end": 0.3},
+        {"dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_options_that_change_the_film(
+    files: dict[str, Path], tmp_path: Path, options: dict[str, object]
+) -> None:
+    assert animate(files, tmp_path / "plain.mp4") == 0
+    assert animate(files, tmp_path / "other.mp4", **options) == 0
+    plain, other = film_frames(tmp_path / "plain.mp4"), film_frames(tmp_path / "other.mp4")
+    assert plain.shape != other.shape or not np.array_equal(plain, other)
+    if "width" in options:
+        assert other.shape[1:] == (104, 72, 3)
+    if "fps" in options:
+        assert len(other) == 5
+    if "start" in options:
+        assert len(other) == 5
+
+
+def test_png_pictures(files: dict[str, Path], tmp_path: Path) -> None:
+    assert animate(files, tmp_path / "pictures") == 0
+    assert len(list((tmp_path / "pictures").glob("frame_*.png"))) == 10
+
+
+def test_accepted_pictures_and_sounds(files: dict[str, Path], tmp_path: Path) -> None:
+    picture = Image.open(files["portrait"])
+    picture.convert("L").save(tmp_path / "grey.png")
+    picture.convert("RGBA").save(tmp_path / "rgba.png")
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (8820, 2))
+    write_sound(tmp_path / "stereo.wav", stereo, rate=44100)
+    for name in ("grey", "rgba"):
+        changed = files | {"portrait": tmp_path / f"{name}.png", "audio": tmp_path / "stereo.wav"}
+        assert animate(changed, tmp_path / f"{name}.mp4") == 0
+        assert len(film_frames(tmp_path / f"{name}.mp4")) == 5
+
+
+def test_mask_of_another_size_is_fitted(files: dict[str, Path], tmp_path: Path) -> None:
+    mask = np.zeros((40, 48), np.uint8)
+    mask[10:30, 10:30] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert animate(files, tmp_path / "film.mp4", face_region=tmp_path / "mask.png") == 0
+
+
+def bad_files(files: dict[str, Path], folder: Path) -> dict[str, tuple[str, Path, str]]:
+    """Name of a case -> (option, file, part of the message)."""
+    empty = folder / "empty.png"
+    empty.write_bytes(b"")
+    torn = folder / "torn.png"
+    torn.write_bytes(files["portrait"].read_bytes()[:500])
+    black = folder / "black.png"
+    Image.new("L", (64, 64)).save(black)
+    cut = folder / "cut.safetensors"
+    cut.write_bytes(files["checkpoint"].read_bytes()[:10_000])
+    silent = write_sound(folder / "silent.wav", np.zeros(8000))
+    nothing = write_sound(folder / "nothing.wav", np.zeros(0))
+    not_a_number = folder / "nan.wav"
+    with av.open(str(not_a_number), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.full((1, 8000), np.nan, np.float32), format="flt", layout="mono"
+        )
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    return {
+        "no portrait": ("portrait", folder / "none.png", "none.png"),
+        "empty portrait": ("portrait", empty, "empty"),
+        "torn portrait": ("portrait", torn, "torn.png"),
+        "sound as portrait": ("portrait", files["audio"], "voice.wav"),
+        "portrait as sound": ("audio", files["portrait"], "portrait.png"),
+        "no sound": ("audio", folder / "none.wav", "none.wav"),
+        "silent sound": ("audio", silent, "silent"),
+        "sound of no length": ("audio", nothing, "nothing.wav"),
+        "sound of NaN": ("audio", not_a_number, "nan.wav"),
+        "empty mask": ("face_region", black, "black.png"),
+        "no mask": ("face_region", folder / "none.png", "neither four numbers"),
+        "cut checkpoint": ("checkpoint", cut, "not a whole safetensors file"),
+        "vae as checkpoint": ("checkpoint", files["vae"], "expected a model checkpoint"),
+        "checkpoint as vae": ("vae", files["checkpoint"], "expected a VAE"),
+    }
+
+
+def test_bad_files(
+    files: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    subtests: pytest.Subtests,
+) -> None:
+    (tmp_path / "out").mkdir()
+    for case, (option, path, message) in bad_files(files, tmp_path).items():
+        with subtests.test(case):
+            changed = {name: value for name, value in files.items() if name != option}
+            assert animate(changed, tmp_path / "out" / "film.mp4", **{option: path}) == 2
+            error = capsys.readouterr().err
+            assert "error: " in error
+            assert message in error
+            assert not list((tmp_path / "out").iterdir()), "something was left behind"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 100}, "size 100x64: both sides must be multiples of 8"),
+        ({"steps": 0}, "--steps 0: expected at least 1"),
+        ({"fps": 0}, "--fps 0"),
+        ({"speed": 500}, "head speed 500.0: expected 0 to 60.0"),
+        ({"face_region": "0.5,0.1,0.4,0.9"}, "0 <= x0 < x1 <= 1"),
+        ({"start": 9}, "voice.wav"),
+        ({"device": "abacus"}, "device 'abacus': cannot be used"),
+    ],
+    ids=str,
+)
+def test_bad_settings(
+    files: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, object],
+    message: str,
+) -> None:
+    assert animate(files, tmp_path / "film.mp4", **options) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_outputs(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (tmp_path / "none" / "film.mp4", tmp_path / "film.avi"):
+        assert animate(files, out) == 2
+        assert str(out) in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_leave_to_write(files: dict[str, Path], tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert animate(files, tmp_path / "film.mp4") == 2
+
+
+def test_interrupt_leaves_no_file(files: dict[str, Path], tmp_path: Path) -> None:
+    """A real signal to a real process while it samples."""
+    script = (
+        "import os, signal, sys\n"
+        "from emo_core.sampling import generate\n"
+        "plain = generate.guided\n"
+        "def guided(*values, **options):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return plain(*values, **options)\n"
+        "generate.guided = guided\n"
+        "from emo_core.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = ["animate", "--out", str(tmp_path / "film.mp4")]
+    words += [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "stopped" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_info(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(files["checkpoint"])]) == 0
+    text = capsys.readouterr().out
+    assert "family    emo" in text
+    assert "licence   Apache-2.0" in text
+    assert "part      reference_net:" in text
+    config = json.loads(text.split("config    ")[1])
+    assert config["backbone"]["unet"]["block_out_channels"] == [16, 32]
+    assert main(["info", str(files["portrait"])]) == 2
