@@ -25,6 +25,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
     vae = steps.add_parser("vae", help="the VAE, from clips")
     vae.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
+    vae.add_argument(
+        "--decoder-of",
+        type=Path,
+        metavar="FILE",
+        help="go on with this VAE's decoder alone; what was encoded by it stays valid",
+    )
     vae.set_defaults(step=_train_vae)
 
     front_end = steps.add_parser("front-end", help="the audio encoder, from generated voices")
@@ -76,7 +82,8 @@ def _train_vae(options: argparse.Namespace) -> None:
     from ..training.vae import VAETask
 
     training = _adjusted(presets.VAE, options)
-    task = VAETask(options.clips, batch=training.batch)
+    begin = None if options.decoder_of is None else load_vae(options.decoder_of, scale=1.0)
+    task = VAETask(options.clips, batch=training.batch, begin=begin)
     _fit(task, training, options)
     save_vae(task.vae, options.out / "vae.safetensors", dtype=torch.float32)
 
@@ -132,7 +139,7 @@ def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
         raise InputError("stage 1: give the trained audio encoder as --front-end.")
     torch.manual_seed(0)
     networks = build_networks(demo_config(latent_scale=latent_scale))
-    initialise(networks.backbone)
+    initialise(networks.backbone, networks.reference_net)
     networks.front_end.load_state_dict(load_file(options.front_end))
     return networks
 

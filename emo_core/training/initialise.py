@@ -1,19 +1,32 @@
-"""Fresh weights: what is added in a later stage begins by adding nothing."""
+"""Fresh weights: twins begin alike, and what a later stage adds begins by adding nothing."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from ..models.backbone import Backbone
+from ..models.reference import ReferenceNet
 
 
-def initialise(backbone: Backbone) -> None:
-    """Zero the outputs of the parts that later stages bring in, and of the last convolution.
+def initialise(backbone: Backbone, reference_net: ReferenceNet) -> None:
+    """Prepare fresh networks for stage 1.
 
+    In EMO backbone and ReferenceNet both begin as Stable Diffusion, so their features can be
+    compared from the first step on. Here the ReferenceNet begins as a copy of the young backbone,
+    and reference-attention with equal projections of queries and keys: what looks alike attends
+    to each other.
+
+    The outputs of the parts that later stages bring in, and of the last convolution, are zero.
     Temporal modules so begin as AnimateDiff's do, and the audio, speed and face-region layers
     likewise leave the model of the stage before as it was.
     """
+    shared = backbone.state_dict()
+    reference_net.load_state_dict({key: shared[key] for key in reference_net.state_dict()})
     for _, attention in backbone.spatial_transformers():
+        if attention.block.attn1_5 is not None:
+            with torch.no_grad():
+                attention.block.attn1_5.to_k.weight.copy_(attention.block.attn1_5.to_q.weight)
         if attention.block.attn2 is not None:
             _zero(attention.block.attn2.to_out[0])
     for _, module in backbone.temporal_modules():

@@ -38,12 +38,26 @@ MOUTH_SHARE = 0.4
 
 
 class VAETask:
-    """Reconstruct crops."""
+    """Reconstruct crops.
 
-    def __init__(self, clips_folder: Path, *, batch: int, frames_per_clip: int = 6) -> None:
-        self.vae = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
-        torch.manual_seed(0)
-        initialise(self.vae)
+    Given a VAE to begin with, its encoder rests: the stages' data stay valid while the decoder
+    goes on learning.
+    """
+
+    def __init__(
+        self,
+        clips_folder: Path,
+        *,
+        batch: int,
+        frames_per_clip: int = 8,
+        begin: VAE | None = None,
+    ) -> None:
+        self.is_encoder_learning = begin is None
+        if begin is None:
+            torch.manual_seed(0)
+            begin = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
+            initialise(begin)
+        self.vae = begin
         self.network: nn.Module = self.vae
         self.batch = batch
         frames, boxes = [], []
@@ -56,7 +70,11 @@ class VAETask:
         self.mouth_boxes_N4 = torch.cat(boxes)
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self.network.named_parameters())
+        return {
+            name: parameter
+            for name, parameter in self.network.named_parameters()
+            if self.is_encoder_learning or name.startswith("net.decoder.")
+        }
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         target = self._crops(generator) * 2.0 - 1.0

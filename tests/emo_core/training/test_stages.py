@@ -40,7 +40,7 @@ def toy_data(seed: int = 0) -> LatentClips:
 
 def toy_task(number: int) -> StageTask:
     networks = tiny_networks()
-    initialise(networks.backbone)
+    initialise(networks.backbone, networks.reference_net)
     if number > 1:  # as a stage before would have left it
         torch.nn.init.normal_(networks.backbone.conv_out.weight, std=0.1)
     return StageTask(networks, STAGES[number], toy_data(), vae=VAE(scale=1.0), num_clips=2)
