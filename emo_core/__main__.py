@@ -1,29 +1,39 @@
-"""`python -m emo_core COMMAND`: animate, evaluate, train, data, info."""
+"""`python -m emo_core COMMAND`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 
-from .commands import animate, data, evaluate, info, train
 from .errors import InputError
 
-COMMANDS = (animate, evaluate, train, data, info)
+COMMANDS = {
+    "animate": "a portrait and a voice become a film",
+    "evaluate": "measure what a checkpoint does",
+    "train": "train a checkpoint, step by step",
+    "data": "draw and voice clips to train on",
+    "info": "family, config, sizes and licence of a checkpoint",
+}
+"""A command's module in `commands/` is imported only when it is called: training and evaluation
+need packages that animating does without."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m emo_core", description="A portrait and a voice become a talking film."
+        prog="python -m emo_core",
+        description="A portrait and a voice become a talking film.",
+        epilog="\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(subparsers).set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see COMMAND --help")
+    chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        options.run(options)
+        _run(chosen.command, chosen.arguments)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -31,6 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("stopped\n")
         return 130
     return 0
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    try:
+        command = importlib.import_module(f".commands.{name}", __package__)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{name}: the package {error.name} is not installed. Install what the command needs: "
+            "pip install -r requirements.txt -r requirements-train.txt"
+        ) from error
+    parser = argparse.ArgumentParser(prog=f"python -m emo_core {name}", description=COMMANDS[name])
+    command.add_arguments(parser)
+    command.run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,7 @@ SHEET_FRAMES = 40
 SHEET_COLUMNS = 8
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("animate", help="a portrait and a voice become a film")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--portrait", type=Path, required=True, metavar="IMAGE")
     parser.add_argument(
         "--audio", type=Path, required=True, metavar="SOUND", help="any sound or film"
@@ -53,7 +52,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_sampling_options(parser)
     add_model_options(parser)
-    return parser
 
 
 def run(options: argparse.Namespace) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import InputError
+from ..training.generate import generate_clips
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("data", help="draw and voice clips to train on")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("train", "validation", "test"), default="train")
     parser.add_argument("--clips", type=int, default=2400)
     parser.add_argument("--frames", type=int, default=24, help="frames of a clip")
@@ -18,18 +17,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument("--fps", type=float, default=25.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    # Imported here: drawing and voicing need packages that animating does without.
-    try:
-        from ..training.generate import generate_clips
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"data: the package {error.name} is not installed. Install what making data needs: "
-            "pip install -r requirements-train.txt"
-        ) from error
     generate_clips(
         options.out,
         split=options.split,

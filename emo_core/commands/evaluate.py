@@ -11,28 +11,19 @@ from torch import Tensor
 
 from ..audio.waveform import Waveform
 from ..errors import InputError
+from ..evaluation.cases import Case
+from ..evaluation.run import evaluate
 from .options import add_model_options, add_sampling_options, load_animator, read_settings
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("evaluate", help="measure what a checkpoint does")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=20, help="talking films of 4 seconds")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     add_sampling_options(parser)
     add_model_options(parser)
-    return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    # Imported here: drawing and voicing need packages that animating does without.
-    try:
-        from ..evaluation.cases import Case
-        from ..evaluation.run import evaluate
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"evaluate: the package {error.name} is not installed. Install what making data "
-            "needs: pip install -r requirements-train.txt"
-        ) from error
     settings = read_settings(options)
     animator = load_animator(options)
     sampling = animator.networks.config.sampling

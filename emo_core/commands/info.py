@@ -13,10 +13,8 @@ from ..checkpoints.emo import CONFIG_KEY, read_config
 from ..checkpoints.read import read_tensors
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("info", help="family, config, sizes and licence of a checkpoint")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
-    return parser
 
 
 def run(options: argparse.Namespace) -> None:

@@ -16,11 +16,19 @@ from ..audio.front_end import FrontEnd
 from ..checkpoints.emo import Networks, build_networks, save_emo
 from ..checkpoints.load import load_networks, load_vae, save_vae
 from ..errors import InputError
-from ..models.vae import VAE
+from ..evaluation.reader_task import READER_TRAINING, train_reader
+from ..training import presets
+from ..training.front_end import FrontEndTask
+from ..training.initialise import initialise
+from ..training.latents import LatentClips, encode_clips
+from ..training.loop import Task, fit
+from ..training.presets import Training
+from ..training.stage_task import StageTask
+from ..training.stages import STAGES
+from ..training.vae import VAETask
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("train", help="train a checkpoint, step by step")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(required=True, metavar="STEP")
 
     vae = steps.add_parser("vae", help="the VAE, from clips")
@@ -37,15 +45,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     front_end.add_argument("--voices", type=int, default=2500)
     front_end.set_defaults(step=_train_front_end)
 
-    encode = steps.add_parser("encode", help="clips to latents and audio features")
-    encode.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
-    encode.add_argument("--vae", type=Path, required=True, metavar="FILE")
-    encode.add_argument("--front-end", type=Path, required=True, metavar="FILE")
-    encode.add_argument("--out", type=Path, required=True, metavar="FILE")
-    encode.set_defaults(step=_encode)
-
     stage = steps.add_parser("stage", help="one of the paper's three stages")
-    stage.add_argument("number", type=int, choices=(1, 2, 3))
+    stage.add_argument("number", type=int, choices=sorted(STAGES))
     stage.add_argument("--data", type=Path, required=True, metavar="FILE", help="from 'encode'")
     stage.add_argument("--vae", type=Path, required=True, metavar="FILE")
     stage.add_argument("--front-end", type=Path, metavar="FILE", help="for stage 1")
@@ -56,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
     reader = steps.add_parser("reader", help="the reader of faces that evaluation uses")
     reader.add_argument("--people", type=int, default=2000)
+    reader.add_argument("--vae", type=Path, metavar="FILE", help="through which some pictures pass")
     reader.set_defaults(step=_train_reader)
 
     for trained in (vae, front_end, stage, reader):
@@ -64,13 +66,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         trained.add_argument("--steps", type=int, help="instead of the demo's number of steps")
         trained.add_argument("--batch", type=int, help="instead of the demo's")
 
+    encode = steps.add_parser("encode", help="clips to latents and audio features")
+    encode.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
+    encode.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    encode.add_argument("--front-end", type=Path, required=True, metavar="FILE")
+    encode.add_argument("--out", type=Path, required=True, metavar="FILE")
+    encode.set_defaults(step=_encode)
+
     export = steps.add_parser("export", help="a finished run to a checkpoint in half precision")
     export.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     export.add_argument("--vae", type=Path, required=True, metavar="FILE")
     export.add_argument("--description", default="")
     export.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     export.set_defaults(step=_export)
-    return parser
 
 
 def run(options: argparse.Namespace) -> None:
@@ -78,9 +86,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _train_vae(options: argparse.Namespace) -> None:
-    from ..training import presets
-    from ..training.vae import VAETask
-
     training = _adjusted(presets.VAE, options)
     begin = None if options.decoder_of is None else load_vae(options.decoder_of, scale=1.0)
     task = VAETask(options.clips, batch=training.batch, begin=begin)
@@ -89,31 +94,13 @@ def _train_vae(options: argparse.Namespace) -> None:
 
 
 def _train_front_end(options: argparse.Namespace) -> None:
-    from ..training import presets
-    from ..training.front_end import FrontEndTask
-
     training = _adjusted(presets.HEARING, options)
     task = FrontEndTask(presets.FRONT_END, num_voices=options.voices, batch=training.batch)
     _fit(task, training, options)
     save_file(task.front_end.state_dict(), options.out / "front_end.safetensors")
 
 
-def _encode(options: argparse.Namespace) -> None:
-    from ..training import presets
-    from ..training.latents import encode_clips
-
-    front_end = FrontEnd(presets.FRONT_END).eval()
-    front_end.load_state_dict(load_file(options.front_end))
-    vae = load_vae(options.vae, scale=1.0)
-    encode_clips(options.clips, vae=vae, audio_encoder=front_end).save(options.out)
-
-
 def _train_stage(options: argparse.Namespace) -> None:
-    from ..training import presets
-    from ..training.latents import LatentClips
-    from ..training.stage_task import StageTask
-    from ..training.stages import STAGES
-
     training = _adjusted(presets.STAGES[options.number], options)
     data = LatentClips.load(options.data)
     networks = _begin(options, latent_scale=float(data.latent_scale))
@@ -125,9 +112,6 @@ def _train_stage(options: argparse.Namespace) -> None:
 
 def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
     """Return the networks that a stage begins with."""
-    from ..training.initialise import initialise
-    from ..training.presets import demo_config
-
     if options.number > 1:
         if options.begin is None:
             raise InputError(
@@ -138,37 +122,41 @@ def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
     if options.front_end is None:
         raise InputError("stage 1: give the trained audio encoder as --front-end.")
     torch.manual_seed(0)
-    networks = build_networks(demo_config(latent_scale=latent_scale))
+    networks = build_networks(presets.demo_config(latent_scale=latent_scale))
     initialise(networks.backbone, networks.reference_net)
     networks.front_end.load_state_dict(load_file(options.front_end))
     return networks
 
 
 def _train_reader(options: argparse.Namespace) -> None:
-    from ..evaluation.reader_task import train_reader
+    training = _adjusted(READER_TRAINING, options)
+    train_reader(
+        options.out,
+        training=training,
+        num_people=options.people,
+        vae_path=options.vae,
+        resume=options.resume,
+    )
 
-    train_reader(options.people)
+
+def _encode(options: argparse.Namespace) -> None:
+    front_end = FrontEnd(presets.FRONT_END).eval()
+    front_end.load_state_dict(load_file(options.front_end))
+    vae = load_vae(options.vae, scale=1.0)
+    encode_clips(options.clips, vae=vae, audio_encoder=front_end).save(options.out)
 
 
 def _export(options: argparse.Namespace) -> None:
     networks = load_networks(options.checkpoint)
-    vae: VAE = load_vae(options.vae, scale=networks.config.latent_scale)
+    vae = load_vae(options.vae, scale=networks.config.latent_scale)
     options.out.mkdir(parents=True, exist_ok=True)
-    save_emo(
-        networks,
-        options.out / "emo_demo.safetensors",
-        dtype=torch.float16,
-        description=options.description,
-    )
-    save_vae(
-        vae,
-        options.out / "emo_demo_vae.safetensors",
-        dtype=torch.float16,
-        description=options.description,
-    )
+    model_path = options.out / "emo_demo.safetensors"
+    save_emo(networks, model_path, dtype=torch.float16, description=options.description)
+    vae_path = options.out / "emo_demo_vae.safetensors"
+    save_vae(vae, vae_path, dtype=torch.float16, description=options.description)
 
 
-def _adjusted(training, options: argparse.Namespace):  # noqa: ANN001, ANN202
+def _adjusted(training: Training, options: argparse.Namespace) -> Training:
     """Return a preset with what the user gave in its place."""
     if options.steps is not None:
         loop = dataclasses.replace(training.loop, steps=options.steps)
@@ -178,7 +166,5 @@ def _adjusted(training, options: argparse.Namespace):  # noqa: ANN001, ANN202
     return training
 
 
-def _fit(task, training, options: argparse.Namespace) -> None:  # noqa: ANN001
-    from ..training.loop import fit
-
+def _fit(task: Task, training: Training, options: argparse.Namespace) -> None:
     fit(task, training.loop, options.out, resume=options.resume)
