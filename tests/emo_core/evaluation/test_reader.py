@@ -31,7 +31,7 @@ def test_errors_on_fresh_drawings(loaded_reader, faces, is_worn):
     side = loaded_reader.reader.config.side
     shown = worn_faces(faces, side=side) if is_worn else faces
     errors = reader_errors(loaded_reader.reader, shown)
-    assert errors.mouth_open < 0.05
+    assert errors.mouth_open < (0.075 if is_worn else 0.05)
     assert errors.yaw_deg < 1.8
     assert errors.pitch_deg < 1.8
     assert errors.roll_deg < 1.3

@@ -1,0 +1,82 @@
+"""What preparing conditions once is worth: both ways side by side in one run (`make bench`).
+
+Prints medians and ratios for the demo's sizes. Nothing is asserted about time.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from emo_core.checkpoints.emo import build_networks
+from emo_core.models.unet import Conditions
+from emo_core.training.presets import demo_config
+
+ROUNDS = 7
+
+
+def alternating(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each way, all ways in turn so that a busy machine slows them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+@torch.no_grad()
+def test_prepared_once_against_every_step() -> None:
+    networks = build_networks(demo_config(latent_scale=1.0))
+    backbone = networks.backbone.eval()
+    sampling = networks.config.sampling
+    frames, side = sampling.clip_frames, sampling.width // 8
+    channels = networks.config.backbone.unet.latent_channels
+    audio = networks.config.backbone.audio
+    latents = torch.randn(frames, channels, side, side)
+    reference = networks.reference_net(torch.randn(1, channels, side, side))
+    motion = networks.reference_net(torch.randn(4, channels, side, side))
+    windows = torch.randn(1, frames, audio.window, audio.num_layers, audio.feature_dim)
+    timestep = torch.tensor(500)
+
+    def prepare() -> Conditions:
+        return backbone.prepare(
+            num_frames=frames,
+            like=latents,
+            reference=reference,
+            motion=motion,
+            audio_windows_BFWLD=windows,
+            speed_windows_BFW=torch.full((1, frames, 5), 12.0),
+            region_B1HW=torch.ones(1, 1, 8 * side, 8 * side),
+        )
+
+    conditions = prepare()
+    unconditional = conditions.unconditional()
+    nothing = torch.zeros(1, dtype=torch.bool)
+    zeros = backbone.prepare(
+        num_frames=frames,
+        like=latents,
+        reference=reference,
+        motion=motion,
+        audio_windows_BFWLD=windows,
+        region_B1HW=torch.ones(1, 1, 8 * side, 8 * side),
+        is_reference_kept_B=nothing,
+        is_audio_kept_B=nothing,
+    )
+    seconds = alternating(
+        {
+            "step, prepared once": lambda: backbone(latents, timestep, conditions),
+            "step, prepared anew": lambda: backbone(latents, timestep, prepare()),
+            "unconditional half, left out": lambda: backbone(latents, timestep, unconditional),
+            "unconditional half, zero contexts": lambda: backbone(latents, timestep, zeros),
+        }
+    )
+    print()  # noqa: T201
+    for name, value in seconds.items():
+        print(f"{name:36}{1000 * value:8.1f} ms")  # noqa: T201
+    once, anew, left_out, zero = seconds.values()
+    print(
+        f"prepared anew / once: {anew / once:.2f}, zero contexts / left out: {zero / left_out:.2f}"
+    )  # noqa: T201
