@@ -73,10 +73,10 @@ def test_prepared_once_against_every_step() -> None:
             "unconditional half, zero contexts": lambda: backbone(latents, timestep, zeros),
         }
     )
-    print()  # noqa: T201
+    print()
     for name, value in seconds.items():
-        print(f"{name:36}{1000 * value:8.1f} ms")  # noqa: T201
+        print(f"{name:36}{1000 * value:8.1f} ms")
     once, anew, left_out, zero = seconds.values()
     print(
         f"prepared anew / once: {anew / once:.2f}, zero contexts / left out: {zero / left_out:.2f}"
-    )  # noqa: T201
+    )
