@@ -58,16 +58,16 @@ class FrontEndTask:
             noise = torch.randn(sound.shape, generator=generator)
             sounds.append(gain * (sound + hiss * noise))
             shapes.append(self.shapes_BTA[index, first : first + CROP_STEPS])
-        error = self._read(torch.stack(sounds)) - torch.stack(shapes)
-        weights = torch.tensor(CHANNEL_WEIGHTS)
+        device = next(self.network.parameters()).device
+        error = self._read(torch.stack(sounds).to(device)) - torch.stack(shapes).to(device)
+        weights = torch.tensor(CHANNEL_WEIGHTS, device=device)
         loss = ((error.square() + 0.1 * error.abs()) * weights).mean()
         return {"loss": loss, "mouth_open": error[..., 0].abs().mean()}
 
     def show(self, folder: Path, name: str) -> None:
         """Write the correlation of heard and true shapes on voices of the validation split."""
         sound_BN, shapes_BTA = self.held_out
-        with torch.no_grad():
-            heard = self._read(sound_BN)
+        heard = self._read(sound_BN.to(next(self.network.parameters()).device)).cpu()
         rows = []
         for channel, label in enumerate(ARTICULATION_CHANNELS):
             pair = torch.stack([heard[..., channel].flatten(), shapes_BTA[..., channel].flatten()])

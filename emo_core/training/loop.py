@@ -40,7 +40,10 @@ class Task(Protocol):
         ...
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw a batch by `generator` and return scalars; "loss" is the one that is minimised."""
+        """Draw a batch by `generator` and return scalars; "loss" is the one that is minimised.
+
+        Data and `generator` live on the CPU; a batch goes where the network's weights are.
+        """
         ...
 
     def show(self, folder: Path, name: str) -> None:
@@ -136,7 +139,8 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
         if is_last or now - shown_at > settings.show_seconds:
             average.store(parameters)
             average.copy_to(parameters)
-            task.show(folder / "samples", f"{step + 1:07d}")
+            with torch.no_grad(), accelerator.autocast():
+                task.show(folder / "samples", f"{step + 1:07d}")
             average.restore(parameters)
             shown_at = now
     average.copy_to(parameters)

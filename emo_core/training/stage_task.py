@@ -57,12 +57,15 @@ class StageTask:
         # Frames of a film share their noise level, single images do not.
         num_levels = len(batch.frames) if self.stage.is_temporal else len(frames)
         levels = torch.randint(len(self.alpha_bar), (num_levels,), generator=generator)
-        alpha_N = self.alpha_bar[levels].repeat_interleave(len(frames) // num_levels)
+        levels = levels.to(frames.device)
+        alpha_N = self.alpha_bar.to(frames.device)[levels].repeat_interleave(
+            len(frames) // num_levels
+        )
         signal, spread = (
             alpha_N.sqrt()[:, None, None, None],
             (1 - alpha_N).sqrt()[:, None, None, None],
         )
-        noise = torch.randn(frames.shape, generator=generator)
+        noise = torch.randn(frames.shape, generator=generator).to(frames.device)
         noisy = _packed(signal * frames + spread * noise)
         prediction = self.networks.backbone(noisy, levels, conditions).float()
         error = (prediction - (signal * noise - spread * frames)).square()
@@ -77,26 +80,27 @@ class StageTask:
     def show(self, folder: Path, name: str) -> None:
         """Generate a few clips of the data set: reference, then true and generated frames."""
         generator = torch.Generator().manual_seed(1)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            batch = self._draw(generator, num_clips=SHOWN_CLIPS)
-            conditions = self._prepare(batch, generator, is_dropping=False)
-            scheduler = make_scheduler(self.networks.config.diffusion, solver="dpm++2m")
-            scheduler.set_timesteps(SHOWN_STEPS)
-            latents = torch.randn(batch.frames.flatten(0, 1).shape, generator=generator)
-            for timestep in scheduler.timesteps:
-                prediction = self.networks.backbone(latents, timestep, conditions)
-                latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
+        batch = self._draw(generator, num_clips=SHOWN_CLIPS)
+        conditions = self._prepare(batch, generator, is_dropping=False)
+        scheduler = make_scheduler(self.networks.config.diffusion, solver="dpm++2m")
+        scheduler.set_timesteps(SHOWN_STEPS)
+        latents = torch.randn(batch.frames.flatten(0, 1).shape, generator=generator)
+        latents = latents.to(batch.frames.device)
+        for timestep in scheduler.timesteps:
+            timestep = timestep.to(latents.device)
+            prediction = self.networks.backbone(latents, timestep, conditions)
+            latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
         rows = []
         made = latents.unflatten(0, batch.frames.shape[:2])
         step = max(1, batch.frames.shape[1] // 4)
         for index in range(SHOWN_CLIPS):
             picked = [batch.reference[index, None], batch.frames[index, ::step][:4]]
             rows.append(torch.cat([*picked, made[index, ::step][:4]]))
-        pictures = self.vae.decode(torch.cat(rows))
+        pictures = self.vae.decode(torch.cat(rows).cpu())
         save_image(contact_sheet(pictures, columns=9), folder / f"{name}.png")
 
     def _draw(self, generator: torch.Generator, *, num_clips: int) -> Batch:
-        return draw_batch(
+        batch = draw_batch(
             self.data,
             generator,
             num_clips=num_clips,
@@ -105,6 +109,7 @@ class StageTask:
             is_consecutive=self.stage.is_temporal,
             window_margin=self.networks.config.backbone.audio.window_margin,
         )
+        return batch.to(next(self.network.parameters()).device)
 
     def _prepare(
         self, batch: Batch, generator: torch.Generator, *, is_dropping: bool
@@ -112,18 +117,21 @@ class StageTask:
         stage = self.stage
         num_clips, num_frames = batch.frames.shape[:2]
         keeps_reference = keeps_audio = None
+        speed_windows = batch.speed_windows if stage.is_speed_fed else None
         if is_dropping:
-            chance = torch.rand(num_clips, generator=generator)
+            if float(torch.rand(1, generator=generator)) < stage.speed_dropout:
+                speed_windows = None
+            chance = torch.rand(num_clips, generator=generator).to(batch.frames.device)
             keeps_reference = chance >= stage.reference_dropout
             keeps_audio = chance >= stage.reference_dropout + stage.audio_dropout
         reference = self.networks.reference_net(_packed(batch.reference))
         motion = None
         if stage.is_temporal:
-            noise = torch.randn(batch.motion.shape, generator=generator)
+            noise = torch.randn(batch.motion.shape, generator=generator).to(batch.motion)
             seen = batch.motion + (stage.motion_noise if is_dropping else 0.0) * noise
             motion = self.networks.reference_net(_packed(seen.flatten(0, 1)))
             begins_film = torch.rand(num_clips, generator=generator) < stage.motion_dropout
-            keep = (~begins_film).float().repeat_interleave(batch.motion.shape[1])
+            keep = (~begins_film).to(noise).repeat_interleave(batch.motion.shape[1])
             motion = {name: value * keep[:, None, None] for name, value in motion.items()}
         return self.networks.backbone.prepare(
             num_frames=num_frames,
@@ -132,7 +140,7 @@ class StageTask:
             reference=reference,
             motion=motion,
             audio_windows_BFWLD=batch.audio_windows if stage.is_audio_fed else None,
-            speed_windows_BFW=batch.speed_windows if stage.is_speed_fed else None,
+            speed_windows_BFW=speed_windows,
             region_B1HW=batch.region,
             is_temporal=stage.is_temporal,
             is_reference_kept_B=keeps_reference,

@@ -40,6 +40,8 @@ class Stage:
     """Share of samples without reference and without sound: guidance's other half."""
     audio_dropout: float = 0.05
     """Share of samples without sound only."""
+    speed_dropout: float = 0.15
+    """Share of steps without head speed, so that the model works without it too."""
     motion_dropout: float = 0.25
     """Share of samples that begin a film: motion frames of zeros."""
     motion_noise: float = 0.08

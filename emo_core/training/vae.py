@@ -77,7 +77,8 @@ class VAETask:
         }
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
-        target = self._crops(generator) * 2.0 - 1.0
+        device = next(self.network.parameters()).device
+        target = self._crops(generator).to(device) * 2.0 - 1.0
         latents = self.vae.net.encoder(target)
         spread = latents.float().std()
         noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -92,8 +93,9 @@ class VAETask:
 
     def show(self, folder: Path, name: str) -> None:
         frames = self.frames_NHWC[:: max(1, len(self.frames_NHWC) // 8)][:8].float() / 255.0
-        with torch.no_grad():
-            decoded = self.vae.decode(self.vae.encode(frames))
+        decoded = self.vae.decode(
+            self.vae.encode(frames.to(next(self.network.parameters()).device))
+        ).cpu()
         error = (decoded - frames).square().mean()
         logger.info("step %s: %.2f dB", name, float(-10.0 * error.log10()))
         save_image(contact_sheet(torch.cat([frames, decoded]), columns=8), folder / f"{name}.png")
