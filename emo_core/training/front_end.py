@@ -33,7 +33,9 @@ CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
 class FrontEndTask:
     """Hear the articulation of generated voices."""
 
-    def __init__(self, config: FrontEndConfig, *, num_voices: int, batch: int) -> None:
+    def __init__(
+        self, config: FrontEndConfig, *, num_voices: int, batch: int, num_held_out: int = 64
+    ) -> None:
         self.front_end = FrontEnd(config)
         self.reader = nn.Linear(config.width, len(ARTICULATION_CHANNELS))
         self.network: nn.Module = nn.ModuleDict(
@@ -41,7 +43,7 @@ class FrontEndTask:
         )
         self.batch = batch
         self.sound_BN, self.shapes_BTA = _voices("train", num_voices)
-        self.held_out = _voices("validation", 64)
+        self.held_out = _voices("validation", num_held_out)
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.network.named_parameters())

@@ -1,0 +1,86 @@
+"""Clips, their files, and the latents that the stages read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_networks
+
+from emo_core.audio.encoder import encode_sound
+from emo_core.errors import InputError
+from emo_core.models.vae import VAE
+from emo_core.training.clips import (
+    ARTICULATION_RATE_HZ,
+    SOUND_RATE_HZ,
+    TENSORS,
+    load_clip,
+    save_clip,
+)
+from emo_core.training.generate import SOUND_SECONDS, generate_clips, make_clip
+from emo_core.training.latents import LatentClips, encode_clips
+
+SMALL = {"num_frames": 3, "num_references": 2, "fps": 25.0, "size": 64}
+
+
+def test_a_clip_holds_what_its_fields_say() -> None:
+    clip = make_clip("train", 5, **SMALL)
+    assert clip.frames.shape == (3, 64, 64, 3)
+    assert clip.references.shape == (2, 64, 64, 3)
+    assert clip.waveform.shape == (round(SOUND_SECONDS * SOUND_RATE_HZ),)
+    assert clip.articulation.shape == (round(SOUND_SECONDS * ARTICULATION_RATE_HZ), 5)
+    assert 0 <= clip.first_frame <= SOUND_SECONDS * clip.fps - 3
+    for boxes in (clip.face_boxes, clip.mouth_boxes):
+        assert boxes.shape == (3, 4)
+        assert (boxes[:, :2] < boxes[:, 2:]).all()
+    centre = (clip.mouth_boxes[:, :2] + clip.mouth_boxes[:, 2:]) / 2
+    assert ((centre > clip.face_boxes[:, :2]) & (centre < clip.face_boxes[:, 2:])).all()
+
+
+def test_clips_are_the_same_again_and_differ_by_number_and_split() -> None:
+    first = make_clip("train", 5, **SMALL)
+    again = make_clip("train", 5, **SMALL)
+    for name in TENSORS:
+        assert torch.equal(getattr(first, name), getattr(again, name)), name
+    for other in (make_clip("train", 6, **SMALL), make_clip("test", 5, **SMALL)):
+        assert not torch.equal(first.frames, other.frames)
+        assert not torch.equal(first.waveform, other.waveform)
+
+
+def test_a_clip_file_round_trips(tmp_path: Path) -> None:
+    clip = make_clip("train", 5, **SMALL)
+    save_clip(clip, tmp_path / "clip_000005.safetensors")
+    loaded = load_clip(tmp_path / "clip_000005.safetensors")
+    assert (loaded.fps, loaded.first_frame) == (clip.fps, clip.first_frame)
+    for name in TENSORS:
+        assert torch.equal(getattr(loaded, name), getattr(clip, name)), name
+
+
+def test_other_files_are_no_clips(tmp_path: Path) -> None:
+    save_file({"frames": torch.zeros(1)}, tmp_path / "clip_0.safetensors")
+    with pytest.raises(InputError, match="not a training clip"):
+        load_clip(tmp_path / "clip_0.safetensors")
+    with pytest.raises(InputError, match="holds no clip_"):
+        encode_clips(tmp_path / "none", vae=VAE(scale=1.0), audio_encoder=None)
+
+
+def test_encoded_clips(tmp_path: Path) -> None:
+    """Latents vary by 1, and every frame's sound is the sound at that frame's time."""
+    folder = tmp_path / "clips"
+    generate_clips(folder, split="train", num_clips=2, num_workers=1, **SMALL)
+    networks = tiny_networks()
+    torch.manual_seed(0)
+    data = encode_clips(folder, vae=VAE(scale=1.0), audio_encoder=networks.front_end)
+    assert data.latents.shape == (2, 3, 4, 8, 8)
+    assert data.references.shape == (2, 2, 4, 8, 8)
+    assert data.latents.float().std() == pytest.approx(1.0, abs=0.02)
+    clip = load_clip(folder / "clip_000001.safetensors")
+    whole = encode_sound(networks.front_end, clip.waveform, fps=25.0, num_frames=100)
+    expected = whole[clip.first_frame :][:3]
+    assert torch.allclose(data.audio[1].float(), expected, atol=2e-2)
+    data.save(tmp_path / "latents.safetensors")
+    loaded = LatentClips.load(tmp_path / "latents.safetensors")
+    assert torch.equal(loaded.latents, data.latents)
+    assert torch.equal(loaded.latent_scale, data.latent_scale)
+    with pytest.raises(InputError, match="train encode"):
+        LatentClips.load(tmp_path / "none.safetensors")

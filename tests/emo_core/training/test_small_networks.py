@@ -1,0 +1,86 @@
+"""Training of the VAE and of the audio front end, in a few steps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from emo_core.config import FrontEndConfig
+from emo_core.models.vae import VAE
+from emo_core.training.clips import save_clip
+from emo_core.training.front_end import FrontEndTask
+from emo_core.training.generate import make_clip
+from emo_core.training.loop import LoopSettings, fit
+from emo_core.training.vae import VAETask, initialise
+
+SHORT = LoopSettings(
+    steps=6, learning_rate=1e-3, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
+)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    clip = make_clip("train", 0, num_frames=4, num_references=0, fps=25.0, size=128)
+    save_clip(clip, folder / "clip_000000.safetensors")
+    return folder
+
+
+@torch.no_grad()
+def test_a_fresh_vae_paints_local_mean_colours() -> None:
+    torch.manual_seed(0)
+    vae = VAE(scale=1.0, latent_channels=8)
+    initialise(vae)
+    flat = torch.rand(4, 1, 1, 3).expand(4, 64, 64, 3)
+    decoded = vae.decode(vae.encode(flat))[:, 24:40, 24:40]
+    random_vae = VAE(scale=1.0, latent_channels=8)
+    untrained = random_vae.decode(random_vae.encode(flat))[:, 24:40, 24:40]
+    expected = flat[:, 24:40, 24:40]
+    error = (decoded.mean(dim=(1, 2)) - expected.mean(dim=(1, 2))).abs().mean()
+    assert error < 0.5 * (untrained - expected).abs().mean()
+
+
+def test_learning_lowers_the_error_of_the_vae(clips: Path, tmp_path: Path) -> None:
+    task = VAETask(clips, batch=2)
+    generator = torch.Generator()
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(task.loss(generator.manual_seed(99))["loss"])
+
+    at_first = loss()
+    fit(task, SHORT, tmp_path / "vae")
+    assert loss() < at_first
+    assert list((tmp_path / "vae" / "samples").glob("*.png"))
+
+
+def test_the_encoder_rests_where_only_the_decoder_learns(clips: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = VAE(scale=1.0, latent_channels=8)
+    initialise(vae)
+    before = {name: value.clone() for name, value in vae.net.state_dict().items()}
+    fit(VAETask(clips, batch=2, begin=vae), SHORT, tmp_path / "decoder")
+    moved = {name for name, value in vae.net.state_dict().items() if not value.equal(before[name])}
+    assert moved
+    assert all(name.startswith("decoder.") for name in moved)
+
+
+def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
+    config = FrontEndConfig(num_mels=20, width=16, dilations=(1, 2), num_returned_layers=2)
+    torch.manual_seed(0)
+    task = FrontEndTask(config, num_voices=4, num_held_out=2, batch=4)
+    sound, shapes = task.sound_BN, task.shapes_BTA
+
+    def error() -> float:
+        with torch.no_grad():
+            return float(F.mse_loss(task._read(sound), shapes))
+
+    at_first = error()
+    settings = LoopSettings(
+        steps=40, learning_rate=5e-3, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
+    )
+    fit(task, settings, tmp_path / "hearing")
+    assert error() < 0.8 * at_first
+    text = next((tmp_path / "hearing" / "samples").glob("*.txt")).read_text()
+    assert "mouth_open" in text
