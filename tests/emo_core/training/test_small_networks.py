@@ -15,7 +15,7 @@ from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import VAETask, initialise
 
 SHORT = LoopSettings(
-    steps=6, learning_rate=1e-3, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
+    steps=10, learning_rate=1e-4, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
 )
 
 
