@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..audio.waveform import Waveform
 from ..errors import InputError
 from ..evaluation.cases import Case
 from ..evaluation.run import evaluate
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     def animate(case: Case) -> Tensor:
         frames = animator.animate(
             case.picture,
-            Waveform(torch.from_numpy(case.utterance.samples)[None], case.utterance.sample_rate_hz),
+            case.waveform,
             settings=dataclasses.replace(settings, speed_deg_s=case.speed_deg_s),
             region_HW=case.region,
         )

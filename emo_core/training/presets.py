@@ -68,7 +68,7 @@ HEARING = Training(
     loop=LoopSettings(steps=3000, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995), batch=32
 )
 STAGES = {
-    1: Training(loop=LoopSettings(steps=9000, learning_rate=1e-3), batch=8),
-    2: Training(loop=LoopSettings(steps=6000, learning_rate=6e-4), batch=3),
-    3: Training(loop=LoopSettings(steps=1200, learning_rate=5e-4), batch=3),
+    1: Training(loop=LoopSettings(steps=7000, learning_rate=1e-3), batch=8),
+    2: Training(loop=LoopSettings(steps=4500, learning_rate=6e-4), batch=3),
+    3: Training(loop=LoopSettings(steps=900, learning_rate=5e-4), batch=3),
 }
