@@ -21,7 +21,7 @@ from .attention import KeyValue, SpatialConditions, dropped_rows
 from .audio import AudioProjection
 from .face_locator import FaceLocator
 from .speed import SpeedEmbedding
-from .temporal import TemporalConditions, TemporalModule
+from .temporal import TemporalConditions, TemporalTransformer
 from .unet import Conditions, Features, UNet
 
 
@@ -31,8 +31,8 @@ class Backbone(UNet):
     def __init__(self, config: BackboneConfig, *, ops: ModuleType = nn) -> None:
         speed_dim = None if config.speed is None else config.speed.token_dim
 
-        def make_temporal(width: int) -> TemporalModule:
-            return TemporalModule(
+        def make_temporal(width: int) -> TemporalTransformer:
+            return TemporalTransformer(
                 width,
                 config.temporal,
                 num_heads=config.unet.num_heads,
@@ -191,16 +191,16 @@ class Backbone(UNet):
         num_motion_frames = self.backbone_config.temporal.num_motion_frames
         has_feature = {name for name, _ in self.spatial_transformers()}
         temporal = {}
-        for name, module in self.temporal_modules():
+        for name, transformer in self.temporal_transformers():
             motion_BMLC = None
             if name in has_feature and num_motion_frames:
                 if motion is None:
                     # One pixel of zeros stands for all: every pixel of a zero map is alike.
-                    width = module.temporal_transformer.norm.num_channels
+                    width = transformer.norm.num_channels
                     motion_BMLC = like.new_zeros(1, num_motion_frames, 1, width)
                 else:
                     motion_BMLC = motion[name].unflatten(0, (num_conditions, -1))
-            temporal[name] = module.prepare(
+            temporal[name] = transformer.prepare(
                 motion_BMLC, speed_tokens_BFD=tokens_BFD, speed_weight=speed_weight
             )
         return temporal

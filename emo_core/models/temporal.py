@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import TemporalConfig
@@ -117,29 +118,9 @@ class TemporalTransformer(nn.Module):
         )
         self.proj_out = ops.Linear(channels, channels)
 
-
-class TemporalModule(nn.Module):
-    """One temporal transformer behind a layer of the backbone."""
-
-    def __init__(
-        self,
-        channels: int,
-        config: TemporalConfig,
-        *,
-        num_heads: int,
-        norm_num_groups: int,
-        speed_dim: int | None,
-        ops: ModuleType = nn,
-    ) -> None:
-        super().__init__()
-        self.temporal_transformer = TemporalTransformer(
-            channels,
-            config,
-            num_heads=num_heads,
-            norm_num_groups=norm_num_groups,
-            speed_dim=speed_dim,
-            ops=ops,
-        )
+    @property
+    def block(self) -> TemporalBlock:
+        return self.transformer_blocks[0]
 
     def prepare(
         self,
@@ -149,30 +130,33 @@ class TemporalModule(nn.Module):
         speed_weight: float,
     ) -> TemporalConditions:
         """Project what does not depend on the timestep, once per clip."""
-        transformer = self.temporal_transformer
-        motion = None
+        motion_SMC = None
         if motion_BMLC is not None:
-            hidden = self._enter(motion_BMLC.flatten(0, 1).transpose(1, 2))
-            motion = hidden.unflatten(0, motion_BMLC.shape[:2]).transpose(1, 2).flatten(0, 1)
-        attention = transformer.transformer_blocks[0].speed_attention
-        speed = None if speed_tokens_BFD is None else attention.project(speed_tokens_BFD)
-        return TemporalConditions(motion_SMC=motion, speed=speed, speed_weight=speed_weight)
+            tokens = self._enter(rearrange(motion_BMLC, "b m l c -> (b m) c l"))
+            motion_SMC = rearrange(tokens, "(b m) l c -> (b l) m c", m=motion_BMLC.shape[1])
+        speed = None
+        if speed_tokens_BFD is not None:
+            speed = self.block.speed_attention.project(speed_tokens_BFD)
+        return TemporalConditions(motion_SMC=motion_SMC, speed=speed, speed_weight=speed_weight)
 
     def forward(
         self, hidden_NCHW: Tensor, conditions: TemporalConditions, *, num_frames: int
     ) -> Tensor:
         """Return the new hidden state (B * F, C, H, W)."""
-        transformer = self.temporal_transformer
         height, width = hidden_NCHW.shape[-2:]
         tokens_NLC = self._enter(hidden_NCHW.flatten(2))
-        frames_BFLC = tokens_NLC.unflatten(0, (-1, num_frames))
-        frames_SFC = frames_BFLC.transpose(1, 2).flatten(0, 1)
-        frames_SFC = transformer.transformer_blocks[0](frames_SFC, conditions)
-        frames_BLFC = transformer.proj_out(frames_SFC).unflatten(0, (-1, height * width))
-        residual = frames_BLFC.permute(0, 2, 3, 1).flatten(0, 1).unflatten(2, (height, width))
-        return hidden_NCHW + residual
+        frames_SFC = rearrange(tokens_NLC, "(b f) l c -> (b l) f c", f=num_frames)
+        frames_SFC = self.proj_out(self.block(frames_SFC, conditions))
+        return hidden_NCHW + rearrange(frames_SFC, "(b h w) f c -> (b f) c h w", h=height, w=width)
 
     def _enter(self, hidden_NCL: Tensor) -> Tensor:
         """Norm and projection per image; (N, C, L) -> (N, L, C)."""
-        transformer = self.temporal_transformer
-        return transformer.proj_in(transformer.norm(hidden_NCL).transpose(1, 2))
+        return self.proj_in(self.norm(hidden_NCL).transpose(1, 2))
+
+
+class TemporalModule(nn.Module):
+    """Holds a temporal transformer under the name that published files give it."""
+
+    def __init__(self, temporal_transformer: TemporalTransformer) -> None:
+        super().__init__()
+        self.temporal_transformer = temporal_transformer

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from ..config import UNetConfig
 from .attention import SpatialConditions, SpatialTransformer
 from .layers import RESNET_EPS, Downsample, ResnetBlock, TimeEmbedding, Upsample
-from .temporal import TemporalConditions, TemporalModule
+from .temporal import TemporalConditions, TemporalModule, TemporalTransformer
 
-MakeTemporal = Callable[[int], TemporalModule]
+MakeAttention = Callable[[int], SpatialTransformer]
+MakeTemporal = Callable[[int], TemporalTransformer]
 Features = dict[str, Tensor]
 """Name of a spatial transformer -> its feature (N, L, C)."""
 
@@ -58,38 +59,41 @@ STILL = Conditions(num_frames=1, spatial={}, temporal=None, region=None)
 """Conditions of a network that reads nothing but its images."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StackParts:
+    """What the layers of one block are made of."""
+
+    config: UNetConfig
+    name: str
+    """Of the block, as in the state dict."""
+    make_attention: MakeAttention | None
+    make_temporal: MakeTemporal | None
+    ops: ModuleType
+
+    def resnet(self, in_width: int, out_width: int) -> ResnetBlock:
+        return ResnetBlock(
+            in_width,
+            out_width,
+            time_dim=4 * self.config.block_out_channels[0],
+            norm_num_groups=self.config.norm_num_groups,
+            ops=self.ops,
+        )
+
+
 class LayerStack(nn.Module):
     """Residual blocks, each followed by its transformer and temporal module where there are any."""
 
-    def __init__(
-        self,
-        widths: list[tuple[int, int]],
-        config: UNetConfig,
-        *,
-        name: str,
-        make_attention: Callable[[int], SpatialTransformer] | None,
-        make_temporal: MakeTemporal | None,
-        ops: ModuleType,
-    ) -> None:
+    def __init__(self, widths: list[tuple[int, int]], parts: StackParts) -> None:
         super().__init__()
-        self.name = name
-        self.resnets = nn.ModuleList(
-            [
-                ResnetBlock(
-                    in_width,
-                    out_width,
-                    time_dim=4 * config.block_out_channels[0],
-                    norm_num_groups=config.norm_num_groups,
-                    ops=ops,
-                )
-                for in_width, out_width in widths
-            ]
-        )
+        self.name = parts.name
+        self.resnets = nn.ModuleList([parts.resnet(*pair) for pair in widths])
         self.attentions = self.motion_modules = None
-        if make_attention is not None:
-            self.attentions = nn.ModuleList([make_attention(width) for _, width in widths])
-        if make_temporal is not None:
-            self.motion_modules = nn.ModuleList([make_temporal(width) for _, width in widths])
+        if parts.make_attention is not None:
+            self.attentions = nn.ModuleList([parts.make_attention(width) for _, width in widths])
+        if parts.make_temporal is not None:
+            self.motion_modules = nn.ModuleList(
+                [TemporalModule(parts.make_temporal(width)) for _, width in widths]
+            )
 
     def refine(
         self, index: int, hidden_NCHW: Tensor, conditions: Conditions, features: Features | None
@@ -101,7 +105,7 @@ class LayerStack(nn.Module):
             if features is not None:
                 features[name] = feature
         if self.motion_modules is not None and conditions.temporal is not None:
-            hidden_NCHW = self.motion_modules[index](
+            hidden_NCHW = self.motion_modules[index].temporal_transformer(
                 hidden_NCHW, conditions.temporal[name], num_frames=conditions.num_frames
             )
         return hidden_NCHW
@@ -110,12 +114,13 @@ class LayerStack(nn.Module):
 class DownBlock(LayerStack):
     """The layers of one resolution on the way down, then half the size."""
 
-    def __init__(self, *args: object, has_downsampler: bool, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, widths: list[tuple[int, int]], parts: StackParts, *, has_downsampler: bool
+    ) -> None:
+        super().__init__(widths, parts)
         self.downsamplers = None
         if has_downsampler:
-            width = self.resnets[-1].conv2.out_channels
-            self.downsamplers = nn.ModuleList([Downsample(width, ops=kwargs["ops"])])
+            self.downsamplers = nn.ModuleList([Downsample(widths[-1][1], ops=parts.ops)])
 
     def forward(
         self,
@@ -138,17 +143,9 @@ class DownBlock(LayerStack):
 class MidBlock(LayerStack):
     """Residual block, transformer, temporal module, residual block."""
 
-    def __init__(self, width: int, config: UNetConfig, **kwargs: object) -> None:
-        super().__init__([(width, width)], config, **kwargs)
-        self.resnets.append(
-            ResnetBlock(
-                width,
-                width,
-                time_dim=4 * config.block_out_channels[0],
-                norm_num_groups=config.norm_num_groups,
-                ops=kwargs["ops"],
-            )
-        )
+    def __init__(self, width: int, parts: StackParts) -> None:
+        super().__init__([(width, width)], parts)
+        self.resnets.append(parts.resnet(width, width))
 
     def forward(
         self,
@@ -164,12 +161,13 @@ class MidBlock(LayerStack):
 class UpBlock(LayerStack):
     """The layers of one resolution on the way up, each joined by a skip, then twice the size."""
 
-    def __init__(self, *args: object, has_upsampler: bool, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, widths: list[tuple[int, int]], parts: StackParts, *, has_upsampler: bool
+    ) -> None:
+        super().__init__(widths, parts)
         self.upsamplers = None
         if has_upsampler:
-            width = self.resnets[-1].conv2.out_channels
-            self.upsamplers = nn.ModuleList([Upsample(width, ops=kwargs["ops"])])
+            self.upsamplers = nn.ModuleList([Upsample(widths[-1][1], ops=parts.ops)])
 
     def forward(
         self,
@@ -216,13 +214,14 @@ class UNet(nn.Module):
                 ops=ops,
             )
 
-        def parts(name: str, level: int) -> dict[str, object]:
-            return {
-                "name": name,
-                "make_attention": make_attention if config.attention_levels[level] else None,
-                "make_temporal": make_temporal,
-                "ops": ops,
-            }
+        def parts(name: str, *, has_attention: bool) -> StackParts:
+            return StackParts(
+                config=config,
+                name=name,
+                make_attention=make_attention if has_attention else None,
+                make_temporal=make_temporal,
+                ops=ops,
+            )
 
         self.conv_in = ops.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(widths[0], ops=ops)
@@ -234,21 +233,17 @@ class UNet(nn.Module):
             layer_widths = [(width_before, width)] + [(width, width)] * (
                 config.layers_per_block - 1
             )
+            block_parts = parts(
+                f"down_blocks.{level}", has_attention=config.attention_levels[level]
+            )
             self.down_blocks.append(
-                DownBlock(
-                    layer_widths,
-                    config,
-                    has_downsampler=level < last,
-                    **parts(f"down_blocks.{level}", level),
-                )
+                DownBlock(layer_widths, block_parts, has_downsampler=level < last)
             )
             skip_widths += [width] * (config.layers_per_block + (level < last))
             width_before = width
 
         # The middle always has a transformer, as in Stable Diffusion.
-        self.mid_block = MidBlock(
-            widths[-1], config, **parts("mid_block", last) | {"make_attention": make_attention}
-        )
+        self.mid_block = MidBlock(widths[-1], parts("mid_block", has_attention=True))
 
         self.up_blocks = nn.ModuleList()
         for index, level in enumerate(reversed(range(len(widths)))):
@@ -256,14 +251,8 @@ class UNet(nn.Module):
             for _ in range(config.layers_per_block + 1):
                 layer_widths.append((width_before + skip_widths.pop(), widths[level]))
                 width_before = widths[level]
-            self.up_blocks.append(
-                UpBlock(
-                    layer_widths,
-                    config,
-                    has_upsampler=level > 0,
-                    **parts(f"up_blocks.{index}", level),
-                )
-            )
+            block_parts = parts(f"up_blocks.{index}", has_attention=config.attention_levels[level])
+            self.up_blocks.append(UpBlock(layer_widths, block_parts, has_upsampler=level > 0))
 
         self.conv_norm_out = self.conv_out = None
         if has_output:
@@ -282,11 +271,11 @@ class UNet(nn.Module):
             for index, attention in enumerate(stack.attentions or ()):
                 yield f"{stack.name}.attentions.{index}", attention
 
-    def temporal_modules(self) -> Iterator[tuple[str, TemporalModule]]:
-        """Every temporal module with the name of the transformer whose place it shares."""
+    def temporal_transformers(self) -> Iterator[tuple[str, TemporalTransformer]]:
+        """Every temporal transformer with the name of the spatial one whose place it shares."""
         for stack in self.stacks():
             for index, module in enumerate(stack.motion_modules or ()):
-                yield f"{stack.name}.attentions.{index}", module
+                yield f"{stack.name}.attentions.{index}", module.temporal_transformer
 
     def run(
         self,

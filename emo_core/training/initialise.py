@@ -29,11 +29,10 @@ def initialise(backbone: Backbone, reference_net: ReferenceNet) -> None:
                 attention.block.attn1_5.to_k.weight.copy_(attention.block.attn1_5.to_q.weight)
         if attention.block.attn2 is not None:
             _zero(attention.block.attn2.to_out[0])
-    for _, module in backbone.temporal_modules():
-        _zero(module.temporal_transformer.proj_out)
-        speed_attention = module.temporal_transformer.transformer_blocks[0].speed_attention
-        if speed_attention is not None:
-            _zero(speed_attention.to_out[0])
+    for _, transformer in backbone.temporal_transformers():
+        _zero(transformer.proj_out)
+        if transformer.block.speed_attention is not None:
+            _zero(transformer.block.speed_attention.to_out[0])
     if backbone.face_locator is not None:
         _zero(backbone.face_locator.conv_out)
     _zero(backbone.conv_out)

@@ -4,7 +4,7 @@ import torch
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
 from emo_core.config import TemporalConfig
-from emo_core.models.temporal import TemporalModule, sinusoidal_positions
+from emo_core.models.temporal import TemporalTransformer, sinusoidal_positions
 
 WIDTH, HEADS, GROUPS = 32, 4, 8
 FRAMES = 6
@@ -18,9 +18,9 @@ DIFFUSERS_NAMES = {
 }
 
 
-def module(*, speed_dim: int | None = None, seed: int = 0) -> TemporalModule:
+def transformer(*, speed_dim: int | None = None, seed: int = 0) -> TemporalTransformer:
     torch.manual_seed(seed)
-    return TemporalModule(
+    return TemporalTransformer(
         WIDTH,
         TemporalConfig(),
         num_heads=HEADS,
@@ -40,7 +40,7 @@ class NormPerFrame(torch.nn.GroupNorm):
         return frames.unflatten(0, (-1, hidden_BCFHW.shape[2])).transpose(1, 2)
 
 
-def diffusers_twin(ours: TemporalModule) -> AnimateDiffTransformer3D:
+def diffusers_twin(ours: TemporalTransformer) -> AnimateDiffTransformer3D:
     twin = AnimateDiffTransformer3D(
         num_attention_heads=HEADS,
         attention_head_dim=WIDTH // HEADS,
@@ -53,7 +53,7 @@ def diffusers_twin(ours: TemporalModule) -> AnimateDiffTransformer3D:
     ).eval()
     twin.norm = NormPerFrame(GROUPS, WIDTH, eps=1e-6)
     state = twin.state_dict()
-    for key, value in ours.temporal_transformer.state_dict().items():
+    for key, value in ours.state_dict().items():
         for name, theirs in DIFFUSERS_NAMES.items():
             key = key.replace(name, theirs)
         assert key in state, key
@@ -64,7 +64,7 @@ def diffusers_twin(ours: TemporalModule) -> AnimateDiffTransformer3D:
 
 @torch.no_grad()
 def test_equals_animatediff() -> None:
-    ours = module()
+    ours = transformer()
     hidden = torch.randn(2 * FRAMES, WIDTH, 3, 5)
     conditions = ours.prepare(None, speed_tokens_BFD=None, speed_weight=1.0)
     result = ours(hidden, conditions, num_frames=FRAMES)
@@ -76,7 +76,7 @@ def test_equals_animatediff() -> None:
 @torch.no_grad()
 def test_motion_frames_stand_in_front_like_frames() -> None:
     """Motion frames whose features equal frames give what a longer clip gives behind them."""
-    ours = module()
+    ours = transformer()
     whole = torch.randn(2, FRAMES, WIDTH, 3, 5)
     motion = whole[:, :2].flatten(3).transpose(2, 3)  # B M L C
     conditions = ours.prepare(motion, speed_tokens_BFD=None, speed_weight=1.0)
@@ -90,7 +90,7 @@ def test_motion_frames_stand_in_front_like_frames() -> None:
 
 @torch.no_grad()
 def test_one_pixel_of_zeros_stands_for_a_zero_map() -> None:
-    ours = module()
+    ours = transformer()
     hidden = torch.randn(FRAMES, WIDTH, 3, 5)
     results = []
     for pixels in (1, 15):
@@ -102,7 +102,7 @@ def test_one_pixel_of_zeros_stands_for_a_zero_map() -> None:
 
 @torch.no_grad()
 def test_speed_weight_of_zero_leaves_the_speed_layer_out() -> None:
-    ours = module(speed_dim=16)
+    ours = transformer(speed_dim=16)
     hidden = torch.randn(FRAMES, WIDTH, 3, 5)
     tokens = torch.randn(1, FRAMES, 16)
     without = ours.prepare(None, speed_tokens_BFD=None, speed_weight=1.0)
