@@ -15,6 +15,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -66,7 +67,8 @@ class LoopSettings:
     save_seconds: float = 300.0
     show_seconds: float = 600.0
     seed: int = 0
-    mixed_precision: str = "bf16"
+    is_bfloat16: bool = True
+    """Whether networks compute in bfloat16 where that is safe."""
 
 
 def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = False) -> None:
@@ -85,7 +87,14 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
             f"{folder}: holds an earlier run. Give --resume to go on with it, or another folder."
         )
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
+    accelerator = Accelerator()
+    # Not accelerate's own mixed precision: it allows only one kind in the life of a process.
+    autocast = partial(
+        torch.autocast,
+        accelerator.device.type,
+        torch.bfloat16,
+        enabled=settings.is_bfloat16,
+    )
     named = task.learning_parameters()
     parameters = list(named.values())
     for parameter in task.network.parameters():
@@ -121,7 +130,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, settings)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-        with accelerator.autocast():
+        with autocast():
             scalars = task.loss(generator)
         accelerator.backward(scalars["loss"])
         accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
@@ -139,7 +148,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
         if is_last or now - shown_at > settings.show_seconds:
             average.store(parameters)
             average.copy_to(parameters)
-            with torch.no_grad(), accelerator.autocast():
+            with torch.no_grad(), autocast():
                 task.show(folder / "samples", f"{step + 1:07d}")
             average.restore(parameters)
             shown_at = now

@@ -83,10 +83,14 @@ def test_a_film_of_the_right_length(files: dict[str, Path], tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "sheet.png"]
 
 
-def test_the_same_seed_gives_the_same_film(files: dict[str, Path], tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_pictures(files: dict[str, Path], tmp_path: Path) -> None:
+    """Compared as png: an H.264 encoder may spend its bits differently from run to run."""
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        assert animate(files, tmp_path / f"{name}.mp4", seed=seed) == 0
-    a, b, c = (film_frames(tmp_path / f"{name}.mp4") for name in "abc")
+        assert animate(files, tmp_path / name, seed=seed) == 0
+    a, b, c = (
+        np.stack([np.asarray(Image.open(path)) for path in sorted((tmp_path / name).iterdir())])
+        for name in "abc"
+    )
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
 

@@ -14,9 +14,7 @@ from emo_core.training.generate import make_clip
 from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import VAETask, initialise
 
-SHORT = LoopSettings(
-    steps=10, learning_rate=1e-4, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
-)
+SHORT = LoopSettings(steps=10, learning_rate=1e-4, warmup_steps=2, ema_decay=0.5, is_bfloat16=False)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
 
     at_first = error()
     settings = LoopSettings(
-        steps=40, learning_rate=5e-3, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
+        steps=40, learning_rate=5e-3, warmup_steps=2, ema_decay=0.5, is_bfloat16=False
     )
     fit(task, settings, tmp_path / "hearing")
     assert error() < 0.8 * at_first

@@ -108,7 +108,7 @@ def test_learning_lowers_the_loss_and_moves_only_what_learns(number: int, tmp_pa
 
     at_first = loss()
     settings = LoopSettings(
-        steps=12, learning_rate=1e-2, warmup_steps=2, ema_decay=0.5, mixed_precision="no"
+        steps=12, learning_rate=1e-2, warmup_steps=2, ema_decay=0.5, is_bfloat16=False
     )
     fit(task, settings, tmp_path / "run")
     assert loss() < 0.95 * at_first
@@ -121,7 +121,7 @@ def test_learning_lowers_the_loss_and_moves_only_what_learns(number: int, tmp_pa
 
 def test_a_resumed_run_ends_where_the_whole_run_ends(tmp_path: Path) -> None:
     settings = LoopSettings(
-        steps=6, learning_rate=1e-3, warmup_steps=2, mixed_precision="no", save_seconds=0.0
+        steps=6, learning_rate=1e-3, warmup_steps=2, is_bfloat16=False, save_seconds=0.0
     )
     whole = toy_task(2)
     fit(whole, settings, tmp_path / "whole")
@@ -145,7 +145,7 @@ def test_a_resumed_run_ends_where_the_whole_run_ends(tmp_path: Path) -> None:
 
 
 def test_another_stage_cannot_resume_a_run(tmp_path: Path) -> None:
-    settings = LoopSettings(steps=1, learning_rate=1e-3, mixed_precision="no")
+    settings = LoopSettings(steps=1, learning_rate=1e-3, is_bfloat16=False)
     fit(toy_task(1), settings, tmp_path)
     with pytest.raises(InputError, match="of another stage or another model"):
         fit(toy_task(3), settings, tmp_path, resume=True)
