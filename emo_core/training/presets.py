@@ -17,12 +17,12 @@ from ..config import (
 from .loop import LoopSettings
 
 LATENT_CHANNELS = 8
-"""Twice Stable Diffusion's: the VAE is small and young, and a wider latent keeps eyes sharp."""
+"""Twice Stable Diffusion's: the VAE is small and young, so it has less to squeeze."""
 FRONT_END = FrontEndConfig(num_returned_layers=3)
 
 
 def demo_config(*, latent_scale: float) -> ModelConfig:
-    """Return the config of the demo: 128x128 pixels, two resolutions, 9.5 M parameters."""
+    """Return the config of the demo: 128x128 pixels, two resolutions, 9.4 M parameters."""
     unet = UNetConfig(
         latent_channels=LATENT_CHANNELS,
         block_out_channels=(64, 112),
