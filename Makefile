@@ -51,4 +51,4 @@ train: setup
 	$(EMO) train stage 3 --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
 		--begin $(RUNS)/stage2/model.safetensors --out $(RUNS)/stage3 --resume
 	$(EMO) train export --checkpoint $(RUNS)/stage3/model.safetensors \
-		--vae $(RUNS)/vae/vae.safetensors --out $(RUNS)/export
+		--vae $(RUNS)/vae/vae.safetensors --data $(RUNS)/latents.safetensors --out $(RUNS)/export

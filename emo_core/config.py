@@ -165,6 +165,15 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatentPreview:
+    """Latents as the networks see them -> rough colours, pixel by pixel, for previews."""
+
+    factors: tuple[tuple[float, ...], ...]
+    """One row (red, green, blue) per latent channel; colours are -1..1."""
+    bias: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """One checkpoint."""
 
@@ -177,6 +186,8 @@ class ModelConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     latent_scale: float = 0.18215
     """The networks see the VAE's latents times this."""
+    latent_preview: LatentPreview | None = None
+    """None where the VAE is Stable Diffusion's, whose preview everybody knows."""
 
     def __post_init__(self) -> None:
         temporal = self.backbone.temporal

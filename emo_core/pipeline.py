@@ -21,11 +21,12 @@ from .checkpoints.emo import Networks
 from .checkpoints.load import load_networks, load_vae
 from .errors import InputError
 from .face.region import DEFAULT_BOX, box_to_mask
+from .face.track import SpeedTrack, check_reach
 from .models.vae import PIXELS_PER_LATENT, VAE
 from .sampling.clip_plan import ClipSpan
 from .sampling.generate import OnStep, Predict, generate_clips
 from .sampling.schedule import make_scheduler
-from .video.images import fit_portrait
+from .video.images import Fit
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ class Animator:
         device = next(self.networks.backbone.parameters()).device
         dtype = next(self.networks.backbone.parameters()).dtype
 
-        portrait = fit_portrait(portrait_HW3, width=width, height=height)
+        portrait = Fit.of(portrait_HW3, width=width, height=height).portrait(portrait_HW3)
         reference_latents = self.vae.encode(portrait[None].to(device)).to(dtype)
         if region_HW is None:
             region_HW = box_to_mask(DEFAULT_BOX, height=height, width=width)
@@ -186,13 +187,9 @@ class Animator:
                 f"head speed {settings.speed_deg_s}: this checkpoint has no speed layers. Leave "
                 "the speed out, or use a checkpoint of family emo."
             )
-        highest = speed.bucket_centers_deg_s[-1]
-        if not 0.0 <= settings.speed_deg_s <= highest:
-            raise InputError(
-                f"head speed {settings.speed_deg_s}: expected 0 to {highest} degrees per second. "
-                "10 is calm, 30 lively."
-            )
-        values = torch.full((num_frames,), settings.speed_deg_s, device=device)
+        track = SpeedTrack.steady(settings.speed_deg_s)
+        values = track.at_frames(num_frames=num_frames, fps=self.fps(settings)).to(device)
+        check_reach(values, highest=speed.bucket_centers_deg_s[-1])
         return windows_around_frames(values, margin=speed.window_margin)
 
 

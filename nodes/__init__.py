@@ -1,13 +1,40 @@
 """The node pack's entry for ComfyUI. The only package that may import ComfyUI."""
 
 from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
+
+from .encoding import AudioEncode, ReferenceEncode
+from .loaders import DemoInputs, LoadAudioEncoder, LoadModel
+from .paths import register_folders
+from .sampling import DDIM, Conditioning, Guider, Sampler
+from .steering import FaceRegionNode, HeadSpeed
+from .stitching import ClipStitcher, mark_connected_images
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadModel,
+    LoadAudioEncoder,
+    DemoInputs,
+    ReferenceEncode,
+    AudioEncode,
+    FaceRegionNode,
+    HeadSpeed,
+    Guider,
+    Conditioning,
+    Sampler,
+    DDIM,
+    ClipStitcher,
+]
 
 
 class EMOExtension(ComfyExtension):
-    """Registers the pack's nodes: a static list, which grows as nodes land."""
+    """Registers the pack's nodes."""
+
+    async def on_load(self) -> None:
+        register_folders()
+        PromptServer.instance.add_on_prompt_handler(mark_connected_images)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return []
+        return NODES
 
 
 async def comfy_entrypoint() -> ComfyExtension:

@@ -9,10 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "emo_core"
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "node_helpers", "nodes"}
 
-BASE = {"config", "errors"}
+BASE = {"config", "errors", "assets"}
 PARTS = BASE | {"models", "audio", "face", "sampling", "video", "checkpoints"}
 MAY_IMPORT = {
     "errors": set(),
+    "assets": set(),
     "config": {"errors"},
     "models": BASE,
     "audio": BASE,

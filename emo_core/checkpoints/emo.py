@@ -24,6 +24,7 @@ from .read import TensorFile
 
 CONFIG_KEY = "emo_config"
 LICENSE = "Apache-2.0"
+PARTS = ("backbone", "reference_net", "front_end")
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,12 @@ def load_emo(file: TensorFile, *, dtype: torch.dtype) -> Networks:
     config = read_config(file)
     with torch.device("meta"):
         networks = build_networks(config)
+    parts = split_parts(file)
     for prefix, network in networks.parts().items():
-        state = {
-            key.removeprefix(f"{prefix}."): value.to(dtype)
-            for key, value in file.tensors.items()
-            if key.startswith(f"{prefix}.")
-        }
-        _check(network, state, name=f"{file.path}: {prefix}")
+        state = {key: value.to(dtype) for key, value in parts.get(prefix, {}).items()}
+        check_fits(network, state, name=f"{file.path}: {prefix}")
         network.load_state_dict(state, assign=True)
         network.requires_grad_(False).eval()
-    extra = [key for key in file.tensors if key.split(".")[0] not in networks.parts()]
-    if extra:
-        raise InputError(
-            f"{file.path}: {len(extra)} keys belong to no network of its config, such as "
-            f"{sorted(extra)[:3]}. The file was changed after it was saved: fetch it again."
-        )
     return networks
 
 
@@ -101,6 +93,25 @@ def save_emo(networks: Networks, path: Path, *, dtype: torch.dtype, description:
         partial_path.unlink(missing_ok=True)
 
 
+def split_parts(file: TensorFile) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of each network under its prefix, without the prefix in their keys.
+
+    Raises:
+        InputError: a key belongs to no network.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in file.tensors.items():
+        prefix, _, name = key.partition(".")
+        parts.setdefault(prefix, {})[name] = value
+    extra = sorted(set(parts) - set(PARTS))
+    if extra:
+        raise InputError(
+            f"{file.path}: its keys begin with {extra}, which no network of its config does; "
+            f"expected {', '.join(PARTS)}. The file was changed after it was saved: fetch it again."
+        )
+    return parts
+
+
 def read_config(file: TensorFile) -> ModelConfig:
     """Return the config in a file's metadata."""
     if CONFIG_KEY not in file.metadata:
@@ -111,7 +122,12 @@ def read_config(file: TensorFile) -> ModelConfig:
     return config_from_json(file.metadata[CONFIG_KEY], source=str(file.path))
 
 
-def _check(network: nn.Module, state: dict[str, Tensor], *, name: str) -> None:
+def check_fits(network: nn.Module, state: dict[str, Tensor], *, name: str) -> None:
+    """Compare keys and shapes with a network's.
+
+    Raises:
+        InputError: keys missing or left over, or a tensor of another shape.
+    """
     wanted = network.state_dict()
     missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     other = [

@@ -13,10 +13,6 @@ from .detect import detect_family
 from .emo import LICENSE, Networks, load_emo
 from .read import read_tensors
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
-DEMO_CHECKPOINT = ASSETS / "emo_demo.safetensors"
-DEMO_VAE = ASSETS / "emo_demo_vae.safetensors"
-
 
 def load_networks(path: Path, *, dtype: torch.dtype = torch.float32) -> Networks:
     """Load a model checkpoint."""

@@ -33,7 +33,7 @@ def read_tensors(path: Path) -> TensorFile:
     if not path.is_file():
         raise InputError(
             f"{path}: no such file. Give the path of a checkpoint (.safetensors); the demo's lies "
-            "in emo_core/assets."
+            "in emo_core/assets/emo."
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..face.region import box_to_mask
 from ..pipeline import AnimateSettings, Animator
 from ..sampling.clip_plan import plan_clips
-from ..video.images import fit_mask, read_image, read_mask
+from ..video.images import Fit, read_image, read_mask
 from ..video.stills import PngSequenceWriter, contact_sheet, save_image
 from ..video.writer import Mp4Writer
 from .options import add_model_options, add_sampling_options, load_animator, read_settings
@@ -88,13 +88,7 @@ def read_region(text: str, portrait_HW3: Tensor, *, width: int, height: int) -> 
         raise InputError(
             f"--face-region {text}: neither four numbers x0,y0,x1,y1 nor a file that exists."
         )
-    return fit_mask(
-        read_mask(Path(text)),
-        width=width,
-        height=height,
-        source_width=portrait_HW3.shape[1],
-        source_height=portrait_HW3.shape[0],
-    )
+    return Fit.of(portrait_HW3, width=width, height=height).mask(read_mask(Path(text)))
 
 
 def _open_output(

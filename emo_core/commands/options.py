@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints.load import DEMO_CHECKPOINT, DEMO_VAE
+from ..assets import DEMO_CHECKPOINT, DEMO_VAE
 from ..errors import InputError
 from ..pipeline import AnimateSettings, Animator
 from ..sampling.schedule import SOLVERS

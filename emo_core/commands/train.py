@@ -23,6 +23,7 @@ from ..training.initialise import initialise
 from ..training.latents import LatentClips, encode_clips
 from ..training.loop import Task, fit
 from ..training.presets import Training
+from ..training.preview import fit_preview
 from ..training.stage_task import StageTask
 from ..training.stages import STAGES
 from ..training.vae import VAETask
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = steps.add_parser("export", help="a finished run to a checkpoint in half precision")
     export.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     export.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    export.add_argument("--data", type=Path, required=True, metavar="FILE", help="its latents")
     export.add_argument("--description", default="")
     export.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     export.set_defaults(step=_export)
@@ -149,10 +151,14 @@ def _encode(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     networks = load_networks(options.checkpoint)
     vae = load_vae(options.vae, scale=networks.config.latent_scale)
-    options.out.mkdir(parents=True, exist_ok=True)
-    model_path = options.out / "emo_demo.safetensors"
+    preview = fit_preview(LatentClips.load(options.data), vae)
+    config = dataclasses.replace(networks.config, latent_preview=preview)
+    networks = dataclasses.replace(networks, config=config)
+    for path in (options.out / "emo", options.out / "vae"):
+        path.mkdir(parents=True, exist_ok=True)
+    model_path = options.out / "emo" / "emo_demo.safetensors"
     save_emo(networks, model_path, dtype=torch.float16, description=options.description)
-    vae_path = options.out / "emo_demo_vae.safetensors"
+    vae_path = options.out / "vae" / "emo_demo_vae.safetensors"
     save_vae(vae, vae_path, dtype=torch.float16, description=options.description)
 
 

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..assets import FACE_READER
 from ..checkpoints.read import read_tensors
 from ..errors import InputError
 
-READER_PATH = Path(__file__).parents[1] / "assets" / "reader.safetensors"
 POSE_UNIT_DEG = 15.0
 NUM_GROUPS = 8
 
@@ -189,7 +189,7 @@ class LoadedReader:
     worn_errors: ReaderErrors
 
 
-def load_reader(path: Path = READER_PATH) -> LoadedReader:
+def load_reader(path: Path = FACE_READER) -> LoadedReader:
     """Read a file of `save_reader`, strictly, in float32 on the CPU.
 
     Raises:

@@ -14,12 +14,13 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from ..assets import FACE_READER
 from ..video.output import explaining_os_errors, replacing
 from ..video.stills import save_image
 from .cases import Case, make_cases
 from .films import read_film
 from .page import draw_page
-from .reader import READER_PATH, load_reader
+from .reader import load_reader
 from .results import details, measure_films
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def evaluate(
     num_speed_portraits: int = 3,
     speed_seconds: float = 3.0,
     long_seconds: float = 30.0,
-    reader_path: Path = READER_PATH,
+    reader_path: Path = FACE_READER,
 ) -> dict[str, object]:
     """Make all films, measure them, and write `metrics.json` and `page.png` into `out_folder`.
 

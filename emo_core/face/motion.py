@@ -89,3 +89,23 @@ def angular_speed(rotations: np.ndarray, *, fps: float) -> np.ndarray:
         return np.zeros(1)
     speed = angle_between(rotations[1:], rotations[:-1]) * fps
     return np.concatenate([speed[:1], speed])
+
+
+def nearest_rotations(matrices: np.ndarray) -> np.ndarray:
+    """The rotation in each matrix [F, 3 or 4, 3 or 4], free of scale, shear and translation.
+
+    Face trackers give such poses; the polar factor is the nearest rotation to a matrix.
+
+    Raises:
+        InputError: a matrix holds NaN or is flat.
+    """
+    linear = np.asarray(matrices, dtype=np.float64)[:, :3, :3]
+    if not np.isfinite(linear).all() or (np.abs(np.linalg.det(linear)) < 1e-12).any():
+        raise InputError(
+            "Head pose: a matrix that is no rotation. Expected a rotation with scale; the face "
+            "tracker failed on this video, so use another stretch of it."
+        )
+    left, _, right = np.linalg.svd(linear)
+    # A mirrored matrix has its last axis turned back.
+    left[..., -1] *= np.linalg.det(left @ right)[:, None]
+    return left @ right

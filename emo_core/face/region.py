@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..errors import InputError
 
@@ -52,3 +53,35 @@ def box_to_mask(box: tuple[float, float, float, float], *, height: int, width: i
             f"face region {box}: holds no pixel of a {width}x{height} picture. Make it larger."
         )
     return mask
+
+
+def grow_mask(mask_HW: Tensor, *, growth: float) -> Tensor:
+    """Widen a mask on every side, by `growth` times the size of what is drawn in it."""
+    rows, columns = torch.nonzero(mask_HW > 0.5, as_tuple=True)
+    if len(rows) == 0 or growth <= 0.0:
+        return mask_HW
+    reach_y = round(growth * float(rows.max() - rows.min() + 1))
+    reach_x = round(growth * float(columns.max() - columns.min() + 1))
+    return functional.max_pool2d(
+        mask_HW[None, None],
+        (2 * reach_y + 1, 2 * reach_x + 1),
+        stride=1,
+        padding=(reach_y, reach_x),
+    )[0, 0]
+
+
+def feather_mask(mask_HW: Tensor, *, radius: float) -> Tensor:
+    """Soften the edge of a mask by a Gaussian whose standard deviation is half of `radius`.
+
+    Args:
+        radius: in pixels; 0 leaves the mask as it is. The picture's edge is continued.
+    """
+    reach = round(radius)
+    if reach < 1:
+        return mask_HW
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (offsets / (0.5 * radius)).square())
+    weights = (weights / weights.sum()).to(mask_HW)
+    soft = functional.pad(mask_HW[None, None], (reach, reach, reach, reach), mode="replicate")
+    soft = functional.conv2d(soft, weights[None, None, :, None])
+    return functional.conv2d(soft, weights[None, None, None, :])[0, 0]

@@ -3,8 +3,11 @@
 Letters in this file: H height, W width.
 """
 
+from __future__ import annotations
+
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,52 +78,77 @@ def read_mask(path: str | Path) -> Tensor:
     return mask
 
 
-def fit_portrait(image: Tensor, *, width: int, height: int) -> Tensor:
-    """Scale a picture so that it covers width x height, and cut off what sticks out, centred.
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a portrait comes to the film's size: scaled to cover it, what sticks out cut off.
 
-    Args:
-        image: (H, W, 3) in 0..1.
-
-    Returns:
-        (height, width, 3) in 0..1; the very input where it has that size already.
+    Masks and boxes drawn over the portrait go the same way.
     """
-    if image.shape[:2] == (height, width):
-        return image
-    part = _centre(image, width=width, height=height)
-    return _scaled(part, width=width, height=height, mode="bicubic").clamp(0.0, 1.0)
 
+    source_width: int
+    source_height: int
+    width: int
+    height: int
+    anchor: tuple[float, float] = (0.5, 0.5)
+    """Where the kept part lies, across and down: 0 keeps the left or top edge, 1 the other."""
 
-def fit_mask(
-    mask: Tensor, *, width: int, height: int, source_width: int, source_height: int
-) -> Tensor:
-    """Bring a mask to width x height the way `fit_portrait` brings its portrait there.
+    @classmethod
+    def of(
+        cls,
+        image: Tensor,
+        *,
+        width: int,
+        height: int,
+        anchor: tuple[float, float] = (0.5, 0.5),
+    ) -> Fit:
+        """The fit of a picture (H, W, ...)."""
+        return cls(
+            source_width=image.shape[1],
+            source_height=image.shape[0],
+            width=width,
+            height=height,
+            anchor=anchor,
+        )
 
-    Args:
-        mask: (H, W) in 0..1, drawn over the portrait; where its size differs from the portrait's
-            it is stretched onto it.
-        source_width: width of the portrait before `fit_portrait`.
-        source_height: height of the portrait before `fit_portrait`.
+    def portrait(self, image: Tensor) -> Tensor:
+        """Bring the portrait (H, W, 3) of 0..1 to (height, width, 3) of 0..1.
 
-    Returns:
-        (height, width) in 0..1. It may be empty where the crop leaves the region outside.
-    """
-    layer = mask[..., None]
-    if mask.shape != (source_height, source_width):
-        layer = _scaled(layer, width=source_width, height=source_height, mode="bilinear")
-    part = _centre(layer, width=width, height=height)
-    if part.shape[:2] != (height, width):
-        part = _scaled(part, width=width, height=height, mode="bilinear")
-    return part[..., 0]
+        It is the very input where it has that size already.
+        """
+        if image.shape[:2] == (self.height, self.width):
+            return image
+        return self._scaled(self._part(image), mode="bicubic").clamp(0.0, 1.0)
 
+    def mask(self, mask: Tensor) -> Tensor:
+        """Bring a mask (H, W) of 0..1 to (height, width) of 0..1.
 
-def _centre(image: Tensor, *, width: int, height: int) -> Tensor:
-    """The largest centred part of width : height, to the nearest pixel."""
-    image_height, image_width = image.shape[:2]
-    part_width = min(image_width, max(1, round(image_height * width / height)))
-    part_height = min(image_height, max(1, round(image_width * height / width)))
-    left = (image_width - part_width) // 2
-    top = (image_height - part_height) // 2
-    return image[top : top + part_height, left : left + part_width]
+        Where its size differs from the portrait's it is stretched onto that first. It may be empty
+        where the crop leaves the region outside.
+        """
+        layer = mask[..., None]
+        if mask.shape != (self.source_height, self.source_width):
+            layer = _scaled(
+                layer, width=self.source_width, height=self.source_height, mode="bilinear"
+            )
+        part = self._part(layer)
+        if part.shape[:2] != (self.height, self.width):
+            part = self._scaled(part, mode="bilinear")
+        return part[..., 0]
+
+    def _part(self, image: Tensor) -> Tensor:
+        """The largest part of width : height, to the nearest pixel."""
+        part_width = min(
+            self.source_width, max(1, round(self.source_height * self.width / self.height))
+        )
+        part_height = min(
+            self.source_height, max(1, round(self.source_width * self.height / self.width))
+        )
+        left = int((self.source_width - part_width) * self.anchor[0])
+        top = int((self.source_height - part_height) * self.anchor[1])
+        return image[top : top + part_height, left : left + part_width]
+
+    def _scaled(self, image: Tensor, *, mode: str) -> Tensor:
+        return _scaled(image, width=self.width, height=self.height, mode=mode)
 
 
 def _scaled(image: Tensor, *, width: int, height: int, mode: str) -> Tensor:

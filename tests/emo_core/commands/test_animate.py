@@ -209,7 +209,7 @@ def test_bad_files(
         ({"width": 100}, "size 100x64: both sides must be multiples of 8"),
         ({"steps": 0}, "--steps 0: expected at least 1"),
         ({"fps": 0}, "--fps 0"),
-        ({"speed": 500}, "head speed 500.0: expected 0 to 60.0"),
+        ({"speed": 500}, "head speed 500: expected 0 to 60"),
         ({"face_region": "0.5,0.1,0.4,0.9"}, "0 <= x0 < x1 <= 1"),
         ({"start": 9}, "voice.wav"),
         ({"device": "abacus"}, "device 'abacus': cannot be used"),

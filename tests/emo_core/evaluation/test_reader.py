@@ -9,9 +9,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from emo_core.assets import FACE_READER
 from emo_core.errors import InputError
 from emo_core.evaluation.drawn_faces import FaceSet, draw_faces
-from emo_core.evaluation.reader import READER_PATH, load_reader, resized
+from emo_core.evaluation.reader import load_reader, resized
 from emo_core.evaluation.reader_task import reader_errors, worn_faces
 from emo_core.synthetic.drawing import FaceState, draw
 from emo_core.synthetic.portrait import random_portrait
@@ -23,7 +24,7 @@ def faces() -> FaceSet:
 
 
 def test_the_file_is_small():
-    assert READER_PATH.stat().st_size <= 1.2e6
+    assert FACE_READER.stat().st_size <= 1.2e6
 
 
 @pytest.mark.parametrize("is_worn", [False, True])
@@ -113,11 +114,11 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_file_without_its_metadata_is_refused(tmp_path):
     bare, newer = tmp_path / "bare.safetensors", tmp_path / "newer.safetensors"
-    tensors = load_file(READER_PATH)
+    tensors = load_file(FACE_READER)
     save_file(tensors, bare)
     with pytest.raises(InputError, match="metadata cannot be used .*config"):
         load_reader(bare)
-    metadata = metadata_of(READER_PATH)
+    metadata = metadata_of(FACE_READER)
     config = {**json.loads(metadata["config"]), "depth": 3}
     save_file(tensors, newer, metadata={**metadata, "config": json.dumps(config)})
     with pytest.raises(InputError, match="metadata cannot be used .*depth"):
@@ -125,11 +126,11 @@ def test_a_file_without_its_metadata_is_refused(tmp_path):
 
 
 def test_tensors_are_loaded_strictly(tmp_path):
-    tensors = load_file(READER_PATH)
+    tensors = load_file(FACE_READER)
     tensors.pop("mouth.weight")
     tensors["surplus"] = torch.zeros(1)
     tensors["pose.bias"] = torch.zeros(5)
     path = tmp_path / "odd.safetensors"
-    save_file(tensors, path, metadata=metadata_of(READER_PATH))
+    save_file(tensors, path, metadata=metadata_of(FACE_READER))
     with pytest.raises(InputError, match="3 tensors .*mouth.weight.*pose.bias.*surplus"):
         load_reader(path)

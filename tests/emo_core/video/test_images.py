@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from emo_core.errors import InputError
-from emo_core.video.images import fit_mask, fit_portrait, read_image, read_mask
+from emo_core.video.images import Fit, read_image, read_mask
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))
 """32 x 64, dark on the left, bright on the right."""
@@ -154,9 +154,9 @@ def disc(width, height, *, x, y, radius):
 )
 def test_portrait_and_mask_share_their_geometry(size, width, height, center):
     region = disc(*size, x=size[0] / 2 - 0.5, y=size[1] / 2 - 0.5, radius=min(size) / 4)
-    portrait = fit_portrait(region[..., None].expand(-1, -1, 3), width=width, height=height)
-    sizes = {"width": width, "height": height, "source_width": size[0], "source_height": size[1]}
-    mask = fit_mask(region, **sizes)
+    fit = Fit.of(region, width=width, height=height)
+    portrait = fit.portrait(region[..., None].expand(-1, -1, 3))
+    mask = fit.mask(region)
     assert portrait.shape == (height, width, 3)
     assert mask.shape == (height, width)
     assert 0.0 <= portrait.amin() and portrait.amax() <= 1.0
@@ -164,7 +164,7 @@ def test_portrait_and_mask_share_their_geometry(size, width, height, center):
 
     # Twice the size, as if it had been painted over an enlarged portrait.
     large = torch.nn.functional.interpolate(region[None, None], scale_factor=2)[0, 0]
-    assert (fit_mask(large, **sizes) - mask).abs().mean() < 0.01
+    assert (fit.mask(large) - mask).abs().mean() < 0.01
 
     row, column = torch.nonzero(mask > 0.5, as_tuple=True)
     assert column.float().mean() + 0.5 == pytest.approx(center[0], abs=1.0)
@@ -175,10 +175,20 @@ def test_portrait_and_mask_share_their_geometry(size, width, height, center):
 
 def test_a_picture_of_the_right_size_is_left_alone():
     image = torch.rand(48, 32, 3)
-    assert fit_portrait(image, width=32, height=48) is image
+    assert Fit.of(image, width=32, height=48).portrait(image) is image
 
 
 def test_shrinking_a_fine_pattern_gives_its_mean_and_no_moire():
     stripes = (torch.arange(512) % 2).float()[None, :, None].expand(512, 512, 3)
-    small = fit_portrait(stripes, width=60, height=60)
+    small = Fit.of(stripes, width=60, height=60).portrait(stripes)
     assert (small - 0.5).abs().amax() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("anchor", "row", "column"),
+    [((0.5, 0.0), 0, 0), ((0.5, 1.0), 100, 0), ((0.5, 0.5), 50, 0)],
+)
+def test_the_anchor_says_which_part_is_kept(anchor, row, column):
+    image = torch.rand(200, 100, 3)
+    kept = Fit.of(image, width=100, height=100, anchor=anchor).portrait(image)
+    assert torch.equal(kept, image[row : row + 100, column : column + 100])

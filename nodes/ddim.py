@@ -1,0 +1,94 @@
+"""DDIM exactly as diffusers runs it, as a SAMPLER with its SIGMAS.
+
+ComfyUI's zero-terminal-SNR schedule ends at a tiny signal instead of none, and its samplers go to
+the next sigma that is listed, where diffusers goes to timestep - 1000 // steps. The difference is
+small, but a checkpoint's published pictures are made by diffusers' rule.
+
+Source: diffusers `schedulers/scheduling_ddim.py`, step, eta 0.
+
+Letters: F frames, C channels, h and w rows and columns of latents.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from comfy.samplers import KSAMPLER, CFGGuider
+from torch import Tensor
+
+from ..emo_core.config import DiffusionConfig
+from ..emo_core.errors import InputError
+from .network import EMOModel
+
+
+def ddim_schedule(model: EMOModel, *, steps: int) -> tuple[KSAMPLER, Tensor]:
+    """Return the sampler and the sigmas of `steps` steps.
+
+    Raises:
+        InputError: fewer than one step, or more than the schedule has.
+    """
+    # Imported here: diffusers takes a second, and only this node needs it.
+    from ..emo_core.sampling.schedule import make_scheduler
+
+    config = model.emo_config.diffusion
+    if not 1 <= steps <= config.num_train_timesteps:
+        raise InputError(
+            f"EMO DDIM: {steps} steps. Expected 1 to {config.num_train_timesteps}; 20 is a start."
+        )
+    scheduler = make_scheduler(config, solver="ddim")
+    scheduler.set_timesteps(steps)
+    timesteps = scheduler.timesteps.tolist()
+    sampler = KSAMPLER(
+        partial(
+            _sample,
+            alphas_bar=scheduler.alphas_cumprod.double(),
+            timesteps=timesteps,
+            stride=_stride(config, steps),
+        )
+    )
+    sigmas = model.model_sampling.sigmas.cpu()[timesteps]
+    return sampler, torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def _stride(config: DiffusionConfig, steps: int) -> int:
+    return config.num_train_timesteps // steps
+
+
+def _sample(
+    model: CFGGuider,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict | None = None,
+    callback: object = None,
+    disable: bool | None = None,
+    *,
+    alphas_bar: Tensor,
+    timesteps: list[int],
+    stride: int,
+) -> Tensor:
+    """ComfyUI's contract of a sampler function; x (F, C, h, w) is scaled as it scales noise."""
+    if len(sigmas) != len(timesteps) + 1:
+        raise InputError(
+            f"EMO DDIM: {len(sigmas) - 1} sigmas for {len(timesteps)} steps. Connect SAMPLER and "
+            "SIGMAS of the same 'EMO DDIM' node."
+        )
+    ones = x.new_ones(x.shape[0])
+    x = x / (1 + sigmas[0] ** 2).sqrt()
+    for index, timestep in enumerate(timesteps):
+        sigma = sigmas[index]
+        scale = (1 + sigma**2).sqrt()
+        denoised = model(x * scale, sigma * ones, **(extra_args or {}))
+        # The wrapper answers with a clean estimate; the velocity it came from is exact again.
+        velocity = (x / scale - denoised) * scale / sigma
+        previous = timestep - stride
+        alpha = alphas_bar[timestep]
+        alpha_previous = alphas_bar[previous] if previous >= 0 else alphas_bar.new_ones(())
+        signal, spread = float(alpha.sqrt()), float((1 - alpha).sqrt())
+        x0 = signal * x - spread * velocity
+        noise = signal * velocity + spread * x
+        if callback is not None:
+            step = {"x": x, "i": index, "sigma": sigma, "sigma_hat": sigma, "denoised": x0}
+            callback(step)
+        x = float(alpha_previous.sqrt()) * x0 + float((1 - alpha_previous).sqrt()) * noise
+    return x

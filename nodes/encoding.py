@@ -1,0 +1,203 @@
+"""Nodes that turn the portrait and the voice into what the model reads."""
+
+from __future__ import annotations
+
+import comfy.model_management
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..emo_core.audio.encoder import encode_sound
+from ..emo_core.audio.front_end import SAMPLE_RATE_HZ
+from ..emo_core.audio.waveform import check_waveform, num_video_frames, to_mono
+from ..emo_core.errors import InputError
+from ..emo_core.models.vae import PIXELS_PER_LATENT
+from ..emo_core.video.images import MIN_SIDE, Fit
+from .film import config_of
+from .loading import FRONT_END, read_reference
+from .sound import AudioDict, waveform_of
+from .types import (
+    Audio,
+    AudioEncoderType,
+    AudioEncoderWire,
+    AudioType,
+    Reference,
+    ReferenceNetType,
+    ReferenceNetWire,
+    ReferenceType,
+)
+
+ANCHORS = {
+    "center": (0.5, 0.5),
+    "top": (0.5, 0.0),
+    "bottom": (0.5, 1.0),
+    "left": (0.0, 0.5),
+    "right": (1.0, 0.5),
+}
+LARGEST_SIDE = 2048
+
+
+class ReferenceEncode(io.ComfyNode):
+    NAME = "EMO Reference Encode"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EMO_ReferenceEncode",
+            display_name=cls.NAME,
+            category="EMO/conditioning",
+            description="Reads the portrait: identity, clothes, background. Its size is the film's "
+            "size.",
+            search_aliases=["portrait", "reference net", "face"],
+            inputs=[
+                ReferenceNetType.Input("reference_net", tooltip="From Load EMO Model."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the checkpoint."),
+                io.Image.Input("image", tooltip="One portrait: head and shoulders, face visible."),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=LARGEST_SIDE,
+                    step=PIXELS_PER_LATENT,
+                    tooltip="Pixels, a multiple of 8. 0 takes the size that the checkpoint was "
+                    "made for.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=LARGEST_SIDE,
+                    step=PIXELS_PER_LATENT,
+                    tooltip="Pixels, a multiple of 8. 0 takes the size that the checkpoint was "
+                    "made for.",
+                ),
+                io.Combo.Input(
+                    "crop",
+                    options=list(ANCHORS),
+                    default="center",
+                    advanced=True,
+                    tooltip="Which part is kept where the portrait has another shape than the "
+                    "film. Start with center; top keeps the hair.",
+                ),
+            ],
+            outputs=[ReferenceType.Output("reference", display_name="reference")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        reference_net: ReferenceNetWire,
+        vae: VAE,
+        image: Tensor,
+        width: int,
+        height: int,
+        crop: str,
+    ) -> io.NodeOutput:
+        sampling = reference_net.config.sampling
+        width, height = width or sampling.width, height or sampling.height
+        cls._check(reference_net, vae, image, width, height)
+        fit = Fit.of(image[0], width=width, height=height, anchor=ANCHORS[crop])
+        portrait = fit.portrait(image[0, ..., :3].float())
+        latents = vae.encode(portrait[None])
+        features = read_reference(reference_net, latents)
+        place = comfy.model_management.intermediate_device()
+        kept = {name: value.to(place) for name, value in features.items()}
+        return io.NodeOutput(Reference(net=reference_net, features=kept, fit=fit))
+
+    @classmethod
+    def _check(
+        cls, reference_net: ReferenceNetWire, vae: VAE, image: Tensor, width: int, height: int
+    ) -> None:
+        if image.shape[0] != 1:
+            raise InputError(
+                f"{cls.NAME}: a batch of {image.shape[0]} images. Expected one portrait; pick one "
+                "with 'ImageFromBatch'."
+            )
+        if min(image.shape[1:3]) < MIN_SIDE:
+            raise InputError(
+                f"{cls.NAME}: the portrait is {image.shape[2]}x{image.shape[1]} pixels. Expected "
+                f"at least {MIN_SIDE}x{MIN_SIDE}; use a larger one."
+            )
+        if width % PIXELS_PER_LATENT or height % PIXELS_PER_LATENT or min(width, height) < 64:
+            raise InputError(
+                f"{cls.NAME}: {width}x{height} pixels. Both sides must be multiples of "
+                f"{PIXELS_PER_LATENT} and at least 64; 0 takes the checkpoint's own size."
+            )
+        wanted = reference_net.config.backbone.unet.latent_channels
+        if vae.latent_channels != wanted:
+            raise InputError(
+                f"{cls.NAME}: the VAE has {vae.latent_channels} latent channels, the checkpoint "
+                f"reads {wanted}. Load the VAE that belongs to it; the demo's is "
+                "emo_demo_vae.safetensors."
+            )
+
+
+class AudioEncode(io.ComfyNode):
+    NAME = "EMO Audio Encode"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EMO_AudioEncode",
+            display_name=cls.NAME,
+            category="EMO/conditioning",
+            description="Listens to the voice. The film has exactly as many frames as the sound "
+            "lasts.",
+            search_aliases=["voice", "speech", "wav2vec", "lip sync"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load EMO Model."),
+                io.Audio.Input("audio", tooltip="Speech or song, any language, any length."),
+                AudioEncoderType.Input(
+                    "audio_encoder",
+                    optional=True,
+                    tooltip="For checkpoints without an audio encoder of their own. The demo needs "
+                    "none.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=120.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Frames per second of the film. 0 takes what the checkpoint was made "
+                    "for, 25 as a rule.",
+                ),
+            ],
+            outputs=[
+                AudioType.Output("emo_audio", display_name="emo_audio"),
+                io.Int.Output("num_frames", display_name="frames", tooltip="Of the whole film."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        audio: AudioDict,
+        fps: float,
+        audio_encoder: AudioEncoderWire | None = None,
+    ) -> io.NodeOutput:
+        config = config_of(model, node=cls.NAME)
+        waveform = waveform_of(audio, node=cls.NAME)
+        check_waveform(waveform, name=f"{cls.NAME}: audio")
+        wire = model.attachments.get(FRONT_END)
+        if wire is None:
+            wire = audio_encoder
+        elif audio_encoder is not None:
+            raise InputError(
+                f"{cls.NAME}: this checkpoint brings its own audio encoder and understands no "
+                f"other. Disconnect audio_encoder ({audio_encoder.name})."
+            )
+        if wire is None:
+            raise InputError(
+                f"{cls.NAME}: this checkpoint brings no audio encoder. Connect "
+                "'Load EMO Audio Encoder' with the wav2vec2 model that its page names."
+            )
+        comfy.model_management.load_models_gpu([wire.patcher], force_full_load=True)
+        rate = fps or config.sampling.fps
+        sound = to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(wire.patcher.load_device)
+        num_frames = num_video_frames(waveform.duration_s, fps=rate)
+        features = encode_sound(wire.encoder, sound, fps=rate, num_frames=num_frames)
+        return io.NodeOutput(Audio(features_FLD=features.cpu(), fps=rate), num_frames)

@@ -1,0 +1,120 @@
+"""Nodes that bring files into the graph."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..emo_core.assets import PORTRAIT, VOICE
+from ..emo_core.audio.waveform import read_audio
+from ..emo_core.video.images import read_image
+from .loading import load_emo, load_wav2vec2
+from .paths import AUDIO_ENCODERS, MODELS, model_files, model_path
+from .types import AudioEncoderType, ReferenceNetType
+
+DTYPES = {
+    "default": None,
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
+
+class LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EMO_LoadModel",
+            display_name="Load EMO Model",
+            category="EMO/loaders",
+            description="Loads a checkpoint: the denoising model and its ReferenceNet.",
+            search_aliases=["talking head", "portrait animation", "emote portrait alive"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_files(MODELS),
+                    tooltip="File in models/emo. emo_demo.safetensors comes with the pack: small, "
+                    "for drawn portraits at 128x128.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(DTYPES),
+                    default="default",
+                    advanced=True,
+                    tooltip="How weights are kept. Default lets ComfyUI choose for your card; fp8 "
+                    "halves memory again and costs some quality.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="For EMO Guider, EMO Sampler, LoRA loaders and patches."),
+                ReferenceNetType.Output(
+                    "reference_net",
+                    display_name="reference_net",
+                    tooltip="For EMO Reference Encode.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
+        loaded = load_emo(model_path(MODELS, model_name), dtype=DTYPES[weight_dtype])
+        return io.NodeOutput(loaded.model, loaded.reference_net)
+
+
+class LoadAudioEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EMO_LoadAudioEncoder",
+            display_name="Load EMO Audio Encoder",
+            category="EMO/loaders",
+            description="Loads a wav2vec2 model for checkpoints that bring no audio encoder of "
+            "their own. The bundled demo needs none.",
+            search_aliases=["wav2vec2"],
+            inputs=[
+                io.Combo.Input(
+                    "audio_encoder_name",
+                    options=model_files(AUDIO_ENCODERS),
+                    tooltip="File in models/audio_encoders: the wav2vec2 that the checkpoint's "
+                    "page names.",
+                ),
+            ],
+            outputs=[
+                AudioEncoderType.Output(
+                    "audio_encoder",
+                    display_name="audio_encoder",
+                    tooltip="For EMO Audio Encode.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, audio_encoder_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_wav2vec2(model_path(AUDIO_ENCODERS, audio_encoder_name)))
+
+
+class DemoInputs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EMO_DemoInputs",
+            display_name="EMO Demo Portrait and Voice",
+            category="EMO/loaders",
+            description="The portrait and the voice that come with the pack, to try a graph "
+            "without any file. Put LoadImage and LoadAudio in its place for your own.",
+            search_aliases=["example", "sample"],
+            inputs=[],
+            outputs=[
+                io.Image.Output(tooltip="A drawn portrait, 512x512."),
+                io.Audio.Output(tooltip="5 seconds of synthetic speech."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        portrait = read_image(PORTRAIT)
+        voice = read_audio(VOICE)
+        sound = {"waveform": voice.samples[None], "sample_rate": voice.sample_rate_hz}
+        return io.NodeOutput(portrait[None], sound)

@@ -1,0 +1,294 @@
+"""EMO as a native MODEL: the backbone in ComfyUI's own layers, and the model class round it.
+
+ComfyUI's sampler stack drives it like any of its models. What a clip is conditioned on travels in
+the conditioning under one key as `ClipInputs`; `extra_conds` projects it once per sampling call, so
+a step only reads it, and nothing outlives the call.
+
+Letters: B conditions, F frames, N images, L encoder layers, D feature width, C channels, H and W
+rows and columns of pixels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType, SimpleNamespace
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.ops
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+from torch import Tensor
+
+from ..emo_core.config import DiffusionConfig, ModelConfig
+from ..emo_core.errors import InputError
+from ..emo_core.models.backbone import Backbone
+from ..emo_core.models.unet import Conditions, Features
+
+CLIP_KEY = "emo_clip"
+"""Key of a conditioning's dict that holds the `ClipInputs`."""
+LAYERS = ("Linear", "Conv2d", "GroupNorm", "LayerNorm")
+BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
+"""diffusers' names of beta schedules -> ComfyUI's, which has them the other way round."""
+SD15_LATENT_SCALE = 0.18215
+
+
+def bound_layers(operations: ModuleType, *, dtype: torch.dtype | None, device: object) -> object:
+    """Return ComfyUI's layer classes with dtype and device filled in, as `ops` for our networks."""
+    return SimpleNamespace(
+        **{name: partial(getattr(operations, name), dtype=dtype, device=device) for name in LAYERS}
+    )
+
+
+@dataclass(frozen=True)
+class ClipInputs:
+    """Everything that one clip's frames are conditioned on, before projection.
+
+    Frames past the film's end, of a last clip that is generated whole, repeat the last one.
+    """
+
+    reference: Features | None
+    """None in the unconditional half of guidance, with `audio_windows_FWLD`."""
+    audio_windows_FWLD: Tensor | None
+    speed_windows_FW: Tensor | None
+    region_HW: Tensor
+    motion: Features | None
+    """Of the frames before the clip; None before the film's first."""
+    num_frames: int
+    reference_weight: float = 1.0
+    audio_weight: float = 1.0
+    speed_weight: float = 1.0
+
+    def unconditional(self) -> ClipInputs:
+        """Drop reference and audio; guidance's other half."""
+        return dataclasses.replace(self, reference=None, audio_windows_FWLD=None)
+
+    def select(self, frame_indices: list[int]) -> ClipInputs:
+        """Keep some frames, for a context window. Only a window from the start has motion."""
+
+        def rows(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[frame_indices]
+
+        return dataclasses.replace(
+            self,
+            audio_windows_FWLD=rows(self.audio_windows_FWLD),
+            speed_windows_FW=rows(self.speed_windows_FW),
+            motion=self.motion if frame_indices[0] == 0 else None,
+            num_frames=len(frame_indices),
+        )
+
+
+class EMOBackbone(Backbone):
+    """The backbone with the constructor and the forward that ComfyUI calls."""
+
+    def __init__(
+        self,
+        *,
+        image_model: str,
+        model_config: ModelConfig,
+        dtype: torch.dtype,
+        device: object = None,
+        operations: ModuleType = comfy.ops.manual_cast,
+    ) -> None:
+        super().__init__(
+            model_config.backbone, ops=bound_layers(operations, dtype=dtype, device=device)
+        )
+        self.dtype = dtype
+        """ComfyUI asks for it."""
+
+    def project(self, inputs: ClipInputs, *, like: Tensor) -> Conditions:
+        """Project a clip's inputs to where and what `like` is."""
+
+        def there(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[None].to(like)
+
+        def features_there(features: Features | None) -> Features | None:
+            return None if features is None else {k: v.to(like) for k, v in features.items()}
+
+        speed_windows = inputs.speed_windows_FW
+        return self.prepare(
+            num_frames=inputs.num_frames,
+            like=like,
+            reference=features_there(inputs.reference),
+            motion=features_there(inputs.motion),
+            audio_windows_BFWLD=there(inputs.audio_windows_FWLD),
+            speed_windows_BFW=(
+                None if speed_windows is None else speed_windows[None].to(like.device)
+            ),
+            region_B1HW=inputs.region_HW[None, None].to(like),
+            reference_weight=inputs.reference_weight,
+            audio_weight=inputs.audio_weight,
+            speed_weight=inputs.speed_weight,
+        )
+
+    def forward(  # noqa: D102
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor | None = None,
+        control: dict | None = None,
+        transformer_options: dict | None = None,
+        conditions: Conditions | None = None,
+        **kwargs: object,
+    ) -> Tensor:
+        # ComfyUI's contract: it also hands over conditions of other models, which are not read.
+        if conditions is None:
+            raise InputError(
+                "EMO model: the conditioning is not one of EMO's. A sampler found text or another "
+                "model's conditioning; connect positive and negative of 'EMO Conditioning', or "
+                "use 'EMO Guider' with SamplerCustomAdvanced."
+            )
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._run_wrapped,
+            self,
+            comfy.patcher_extension.get_all_wrappers(
+                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
+            ),
+        ).execute(x, timesteps, conditions)
+
+    def _run_wrapped(self, x: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+        return super().forward(x, timesteps, conditions)
+
+
+class ClipCondition:
+    """A clip's projected conditions as ComfyUI's sampler carries them (a COND, `comfy.conds`)."""
+
+    def __init__(self, inputs: ClipInputs, prepared: Conditions, shape: list[int]) -> None:
+        self.cond = prepared
+        self.inputs = inputs
+        self.shape = shape
+
+    def process_cond(self, batch_size: int, **kwargs: object) -> ClipCondition:
+        """Check the number of frames against the batch that is sampled."""
+        if batch_size != self.inputs.num_frames:
+            raise InputError(
+                f"EMO model: {batch_size} latent frames are sampled under the conditions of "
+                f"{self.inputs.num_frames}. Use the LATENT that comes out of the node that made "
+                "the conditioning."
+            )
+        return self
+
+    def can_concat(self, other: ClipCondition) -> bool:
+        """Conditional and unconditional run one after the other: the latter skips attentions."""
+        return other is self
+
+    def concat(self, others: list[ClipCondition]) -> Conditions:
+        return self.cond
+
+    def size(self) -> list[int]:
+        """Shape of the latents whose features are kept, for the memory estimate."""
+        return self.shape
+
+
+class EMOModel(comfy.model_base.BaseModel):
+    """The model class: conditions, windows, memory, strict loading."""
+
+    def __init__(self, config: EMOSupported, device: object = None) -> None:
+        model_config: ModelConfig = config.unet_config["model_config"]
+        kind = {
+            "v_prediction": comfy.model_base.ModelType.V_PREDICTION,
+            "epsilon": comfy.model_base.ModelType.EPS,
+        }[model_config.diffusion.prediction_type]
+        super().__init__(config, model_type=kind, device=device, unet_model=EMOBackbone)
+        self.emo_config = model_config
+        self.memory_usage_factor_conds = ("conditions",)
+
+    def extra_conds(self, **kwargs: object) -> dict[str, object]:  # noqa: D102
+        inputs: ClipInputs | None = kwargs.get(CLIP_KEY)
+        if inputs is None:
+            return {}
+        noise: Tensor = kwargs["noise"]
+        self._check_latents(noise, inputs)
+        like = torch.empty(0, dtype=self.get_dtype_inference(), device=kwargs["device"])
+        prepared = self.diffusion_model.project(inputs, like=like)
+        return {"conditions": ClipCondition(inputs, prepared, self._kept_shape(noise.shape))}
+
+    def extra_conds_shapes(self, **kwargs: object) -> dict[str, list[int]]:  # noqa: D102
+        if kwargs.get(CLIP_KEY) is None:
+            return {}
+        return {"conditions": self._kept_shape(kwargs["noise"].shape)}
+
+    def resize_cond_for_context_window(  # noqa: D102
+        self,
+        cond_key: str,
+        cond_value: object,
+        window: object,
+        x_in: Tensor,
+        device: torch.device,
+        retain_index_list: list[int] = (),
+    ) -> ClipCondition | None:
+        if cond_key != "conditions":
+            return None
+        # Positions of speed tokens count from the window's start: project anew, do not cut.
+        inputs = cond_value.inputs.select(list(window.index_list))
+        like = torch.empty(0, dtype=self.get_dtype_inference(), device=device)
+        prepared = self.diffusion_model.project(inputs, like=like)
+        return ClipCondition(inputs, prepared, cond_value.shape)
+
+    def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False) -> EMOModel:
+        """Load strictly; ComfyUI's own only warns of keys that do not fit."""
+        self.diffusion_model.load_state_dict(sd, strict=True, assign=assign)
+        return self
+
+    def _kept_shape(self, latent_shape: list[int]) -> list[int]:
+        temporal = self.emo_config.backbone.temporal
+        num_kept = 1 + (0 if temporal is None else temporal.num_motion_frames)
+        return [num_kept, *latent_shape[1:]]
+
+    def _check_latents(self, noise: Tensor, inputs: ClipInputs) -> None:
+        height, width = inputs.region_HW.shape
+        found = (noise.shape[1], noise.shape[-1] * 8, noise.shape[-2] * 8)
+        wanted = (self.latent_format.latent_channels, width, height)
+        if found != wanted:
+            raise InputError(
+                f"EMO model: the latents have {found[0]} channels for {found[1]}x{found[2]} "
+                f"pixels; this checkpoint and reference need {wanted[0]} channels for {wanted[1]}x"
+                f"{wanted[2]}. Use the LATENT that comes out of the node that made the "
+                "conditioning."
+            )
+
+
+class EMOSupported(comfy.supported_models_base.BASE):
+    """ComfyUI's configuration of one checkpoint."""
+
+    unet_config = {"image_model": "emo"}
+    unet_extra_config = {}
+
+    def __init__(self, model_config: ModelConfig) -> None:
+        super().__init__({"image_model": "emo", "model_config": model_config})
+        self.latent_format = latent_format_of(model_config)
+        self.sampling_settings = sampling_settings_of(model_config.diffusion)
+        # Stable Diffusion 1.5 has factor 1 at width 320 without temporal modules.
+        self.memory_usage_factor = 2.0 * model_config.backbone.unet.block_out_channels[0] / 320
+
+    def get_model(self, state_dict: dict, prefix: str = "", device: object = None) -> EMOModel:
+        return EMOModel(self, device=device)
+
+
+def latent_format_of(config: ModelConfig) -> comfy.latent_formats.LatentFormat:
+    """How latents of this checkpoint are scaled and shown while sampling."""
+    channels = config.backbone.unet.latent_channels
+    if channels == 4 and config.latent_scale == SD15_LATENT_SCALE:
+        return comfy.latent_formats.SD15()
+    latent_format = comfy.latent_formats.LatentFormat()
+    latent_format.scale_factor = config.latent_scale
+    latent_format.latent_channels = channels
+    if config.latent_preview is not None:
+        latent_format.latent_rgb_factors = [list(row) for row in config.latent_preview.factors]
+        latent_format.latent_rgb_factors_bias = list(config.latent_preview.bias)
+    return latent_format
+
+
+def sampling_settings_of(config: DiffusionConfig) -> dict[str, object]:
+    """The noise schedule in ComfyUI's terms."""
+    return {
+        "beta_schedule": BETA_SCHEDULES[config.beta_schedule],
+        "linear_start": config.beta_start,
+        "linear_end": config.beta_end,
+        "timesteps": config.num_train_timesteps,
+        "zsnr": config.rescale_betas_zero_snr,
+    }

@@ -1,0 +1,37 @@
+"""Model folders: where the pack's files are looked for, and what lies in its own assets.
+
+The bundled demo checkpoint shows up in `models/emo`, its VAE among ComfyUI's VAEs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+
+from ..emo_core import assets
+
+MODELS = "emo"
+AUDIO_ENCODERS = "audio_encoders"
+
+
+def register_folders() -> None:
+    """Tell ComfyUI where the pack's models lie. Reads no file."""
+    own = Path(folder_paths.models_dir) / MODELS
+    folder_paths.add_model_folder_path(MODELS, str(own), is_default=True)
+    paths, endings = folder_paths.folder_names_and_paths[MODELS]
+    if not endings:  # A new folder lists every file, notes and pictures too.
+        endings = {".safetensors"}
+    folder_paths.folder_names_and_paths[MODELS] = (paths, endings)
+    folder_paths.add_model_folder_path(MODELS, str(assets.MODELS))
+    folder_paths.add_model_folder_path("vae", str(assets.VAES))
+
+
+def model_files(folder: str) -> list[str]:
+    """Names to choose from, for a combo."""
+    return folder_paths.get_filename_list(folder)
+
+
+def model_path(folder: str, name: str) -> Path:
+    """Where a chosen file lies."""
+    return Path(folder_paths.get_full_path_or_raise(folder, name))
