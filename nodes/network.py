@@ -205,12 +205,11 @@ class EMOModel(comfy.model_base.BaseModel):
         self._check_latents(noise, inputs)
         like = torch.empty(0, dtype=self.get_dtype_inference(), device=kwargs["device"])
         prepared = self.diffusion_model.project(inputs, like=like)
-        return {"conditions": ClipCondition(inputs, prepared, self._kept_shape(noise.shape))}
+        return {"conditions": ClipCondition(inputs, prepared, self._kept_shape(inputs))}
 
     def extra_conds_shapes(self, **kwargs: object) -> dict[str, list[int]]:  # noqa: D102
-        if kwargs.get(CLIP_KEY) is None:
-            return {}
-        return {"conditions": self._kept_shape(kwargs["noise"].shape)}
+        inputs: ClipInputs | None = kwargs.get(CLIP_KEY)
+        return {} if inputs is None else {"conditions": self._kept_shape(inputs)}
 
     def resize_cond_for_context_window(  # noqa: D102
         self,
@@ -234,10 +233,12 @@ class EMOModel(comfy.model_base.BaseModel):
         self.diffusion_model.load_state_dict(sd, strict=True, assign=assign)
         return self
 
-    def _kept_shape(self, latent_shape: list[int]) -> list[int]:
+    def _kept_shape(self, inputs: ClipInputs) -> list[int]:
+        """Of the latents of reference and motion frames."""
+        height, width = inputs.region_HW.shape
         temporal = self.emo_config.backbone.temporal
         num_kept = 1 + (0 if temporal is None else temporal.num_motion_frames)
-        return [num_kept, *latent_shape[1:]]
+        return [num_kept, self.latent_format.latent_channels, height // 8, width // 8]
 
     def _check_latents(self, noise: Tensor, inputs: ClipInputs) -> None:
         height, width = inputs.region_HW.shape

@@ -1,0 +1,148 @@
+"""EMO as a native MODEL: the same film headless and in ComfyUI, by every route and sampler."""
+
+import pytest
+import torch
+from conftest import SAMPLE_RATE_HZ, voice_samples
+from graph import Graph, make_graph, sample
+
+from emo_core.audio.waveform import Waveform
+from emo_core.pipeline import AnimateSettings, Animator
+from emo_core.video.images import read_image
+
+NUM_FRAMES = 15
+"""0.6 s at 25 fps: three whole clips of four and one of three."""
+
+
+@pytest.fixture(scope="module")
+def graph(pack, toy) -> Graph:
+    return make_graph(pack, toy)
+
+
+def headless(toy, **settings) -> torch.Tensor:
+    """Latents of the film as the command line makes it."""
+    animator = Animator.load(toy.model, toy.vae, device=torch.device("cpu"))
+    decode, latents = animator.vae.decode, []
+
+    def listening_decode(clip: torch.Tensor) -> torch.Tensor:
+        latents.append(clip)
+        return decode(clip)
+
+    animator.vae.decode = listening_decode
+    sound = Waveform(voice_samples(0.6)[None], SAMPLE_RATE_HZ)
+    chosen = AnimateSettings(steps=3, guidance=2.0, solver="ddim", seed=5, **settings)
+    list(animator.animate(read_image(toy.portrait), sound, settings=chosen))
+    return torch.cat(latents)
+
+
+def test_headless_and_comfyui_give_the_same_latents(graph, toy):
+    made = graph.film()
+    assert made.shape == (NUM_FRAMES, 4, 8, 8)
+    assert (made - headless(toy)).abs().max() <= 1e-5
+    speed = graph.node("HeadSpeed").execute(20.0, 25.0, 1.0, 0.2).args[0]
+    with_speed = graph.film(head_speed=speed)
+    assert (with_speed - headless(toy, speed_deg_s=20.0)).abs().max() <= 1e-5
+    assert (with_speed - made).abs().max() > 1e-3
+
+
+def test_one_node_and_the_guider_are_the_same(graph):
+    import comfy.samplers
+
+    guider, latent = graph.guider()
+    sigmas = comfy.samplers.calculate_sigmas(
+        graph.model.get_model_object("model_sampling"), "sgm_uniform", 4
+    )
+    sampler = comfy.samplers.sampler_object("dpmpp_2m")
+    by_guider = sample(guider, latent, sampler, sigmas)
+    with torch.inference_mode():
+        by_node = graph.node("Sampler").execute(
+            graph.model, graph.reference, graph.audio, 5, 4, 2.0, "dpmpp_2m", "sgm_uniform", 1, 1, 1
+        )
+    assert torch.equal(by_guider, by_node.args[0]["samples"])
+
+
+def test_clips_chained_through_ksampler_are_the_guiders_film(graph):
+    """Conditioning with `previous`, sampled by ComfyUI's KSampler function, clip after clip."""
+    import comfy.sample
+
+    guider, latent = graph.guider()
+    sigmas = comfy.samplers.calculate_sigmas(
+        graph.model.get_model_object("model_sampling"), "simple", 3
+    )
+    whole = sample(guider, latent, comfy.samplers.sampler_object("euler"), sigmas)
+    noise = comfy.sample.prepare_noise(latent["samples"], 5)
+    previous, clips = None, []
+    for first in (0, 4, 8):
+        positive, negative, empty = graph.conditioning(first_frame=first, previous=previous)
+        with torch.inference_mode():
+            clip = comfy.sample.sample(
+                graph.model, noise[first : first + 4], 3, 2.0, "euler", "simple",
+                positive, negative, empty["samples"], seed=5, disable_pbar=True,
+            )  # fmt: skip
+        clips.append(clip)
+        previous = {"samples": clip}
+    assert (torch.cat(clips) - whole[:12]).abs().max() <= 1e-5
+
+
+def test_every_sampler_and_scheduler_runs(graph):
+    import comfy.samplers
+
+    model_sampling = graph.model.get_model_object("model_sampling")
+    for name in comfy.samplers.KSampler.SAMPLERS:
+        guider, latent = graph.guider()
+        sigmas = comfy.samplers.calculate_sigmas(model_sampling, "sgm_uniform", 2)
+        made = sample(guider, latent, comfy.samplers.sampler_object(name), sigmas)
+        assert made.shape == (NUM_FRAMES, 4, 8, 8), name
+        assert torch.isfinite(made).all(), name
+    for name in comfy.samplers.KSampler.SCHEDULERS:
+        guider, latent = graph.guider()
+        sigmas = comfy.samplers.calculate_sigmas(model_sampling, name, 2)
+        made = sample(guider, latent, comfy.samplers.sampler_object("euler"), sigmas)
+        assert torch.isfinite(made).all(), name
+
+
+def test_previews_show_the_newest_frame_and_the_estimate_is_the_whole_film(graph):
+    guider, latent = graph.guider()
+    sampler, sigmas = graph.node("DDIM").execute(graph.model, 3).args
+    calls = []
+    made = sample(guider, latent, sampler, sigmas, callback=lambda *call: calls.append(call))
+    assert [call[0] for call in calls] == list(range(12))
+    assert {call[3] for call in calls} == {12}
+    assert [len(call[1]) for call in calls[:3]] == [1, 1, 1]
+    assert len(calls[-1][1]) == NUM_FRAMES
+    # Toy latents have scale 1, so the last clean estimate of a clip is the clip.
+    assert (calls[2][1][0] - made[3]).abs().max() < 0.05
+
+
+def test_an_interrupt_ends_within_a_step_and_the_next_run_is_whole(graph):
+    import comfy.model_management as management
+
+    guider, latent = graph.guider()
+    sampler, sigmas = graph.node("DDIM").execute(graph.model, 3).args
+    seen = []
+
+    def interrupting(step, *_):
+        seen.append(step)
+        management.interrupt_current_processing(step == 4)
+        management.throw_exception_if_processing_interrupted()
+
+    with pytest.raises(management.InterruptProcessingException):
+        sample(guider, latent, sampler, sigmas, callback=interrupting)
+    assert seen[-1] == 4
+    again = sample(guider, latent, sampler, sigmas)
+    assert torch.equal(again, graph.film())
+
+
+def test_prepared_conditions_do_not_outlive_the_call(graph):
+    guider, latent = graph.guider()
+    sampler, sigmas = graph.node("DDIM").execute(graph.model, 2).args
+    sample(guider, latent, sampler, sigmas)
+    assert not guider.original_conds
+    assert not hasattr(guider, "conds")
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp8_e4m3fn", "fp8_e5m2"])
+def test_smaller_weights_give_nearly_the_same_film(pack, toy, graph, dtype):
+    small = make_graph(pack, toy, dtype=dtype).film()
+    exact = graph.film()
+    similarity = torch.nn.functional.cosine_similarity(small.flatten(), exact.flatten(), dim=0)
+    assert similarity > (0.9 if dtype.startswith("fp8") else 0.999)
