@@ -142,15 +142,16 @@ class EMOBackbone(Backbone):
                 "model's conditioning; connect positive and negative of 'EMO Conditioning', or "
                 "use 'EMO Guider' with SamplerCustomAdvanced."
             )
+        options = {} if transformer_options is None else transformer_options
+        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+        # Wrappers, such as EasyCache's, look for the options at the end.
         return comfy.patcher_extension.WrapperExecutor.new_class_executor(
-            self._run_wrapped,
-            self,
-            comfy.patcher_extension.get_all_wrappers(
-                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
-            ),
-        ).execute(x, timesteps, conditions)
+            self._run_wrapped, self, comfy.patcher_extension.get_all_wrappers(kind, options)
+        ).execute(x, timesteps, conditions, options)
 
-    def _run_wrapped(self, x: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+    def _run_wrapped(
+        self, x: Tensor, timesteps: Tensor, conditions: Conditions, transformer_options: dict
+    ) -> Tensor:
         return super().forward(x, timesteps, conditions)
 
 
@@ -223,7 +224,12 @@ class EMOModel(comfy.model_base.BaseModel):
         if cond_key != "conditions":
             return None
         # Positions of speed tokens count from the window's start: project anew, do not cut.
-        inputs = cond_value.inputs.select(list(window.index_list))
+        indices = list(window.index_list)
+        # A frame in front of the window that ComfyUI adds and strips again.
+        anchor = getattr(window, "causal_anchor_index", None)
+        if anchor is not None and anchor >= 0:
+            indices.insert(0, anchor)
+        inputs = cond_value.inputs.select(indices)
         like = torch.empty(0, dtype=self.get_dtype_inference(), device=device)
         prepared = self.diffusion_model.project(inputs, like=like)
         return ClipCondition(inputs, prepared, cond_value.shape)

@@ -1,0 +1,140 @@
+"""Nodes of ComfyUI that patch a MODEL work on EMO's as on any other."""
+
+import pytest
+import torch
+from graph import Graph, make_graph, sample
+from safetensors.torch import save_file
+
+
+@pytest.fixture(scope="module")
+def graph(pack, toy) -> Graph:
+    return make_graph(pack, toy)
+
+
+@pytest.fixture(scope="module")
+def film(graph) -> torch.Tensor:
+    return graph.film()
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max())
+
+
+@pytest.fixture
+def lora(graph, tmp_path) -> str:
+    """A LoRA of rank 2 in kohya's names for Stable Diffusion 1.5."""
+    import folder_paths
+
+    torch.manual_seed(3)
+    tensors = {}
+    for key, value in graph.model.model.diffusion_model.state_dict().items():
+        if ".attentions." in key and "to_q.weight" in key and "attn1." in key:
+            name = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
+            tensors[f"{name}.lora_down.weight"] = torch.randn(2, value.shape[1])
+            tensors[f"{name}.lora_up.weight"] = torch.randn(value.shape[0], 2)
+            tensors[f"{name}.alpha"] = torch.tensor(2.0)
+    assert len(tensors) == 3 * 7
+    save_file(tensors, tmp_path / "style.safetensors")
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    return "style.safetensors"
+
+
+def test_a_lora_changes_the_film_and_strength_zero_does_not(graph, film, lora, caplog):
+    import nodes
+
+    load = nodes.LoraLoaderModelOnly().load_lora_model_only
+    patched = graph.film(model=load(graph.model, lora, 1.0)[0])
+    assert difference(patched, film) > 1e-2
+    assert difference(graph.film(model=load(graph.model, lora, 0.0)[0]), film) == 0.0
+    assert "not loaded" not in caplog.text
+    assert difference(graph.film(), film) == 0.0
+
+
+def test_easy_cache_skips_steps_and_stays_close(graph):
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    exact = graph.film(steps=12)
+    cached = EasyCacheNode.execute(graph.model, 0.3, 0.1, 0.95, False).args[0]
+    made = graph.film(model=cached, steps=12)
+    assert torch.isfinite(made).all()
+    assert 0.0 < difference(made, exact)
+
+
+def test_rescale_cfg_and_another_schedule_change_the_film(graph, film):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete, RescaleCFG
+
+    (rescaled,) = RescaleCFG().patch(graph.model, 0.7)
+    assert difference(graph.film(model=rescaled), film) > 1e-4
+    (resampled,) = ModelSamplingDiscrete().patch(graph.model, "v_prediction", True)
+    assert difference(graph.film(model=resampled), film) < 1e-4
+    (other,) = ModelSamplingDiscrete().patch(graph.model, "v_prediction", False)
+    assert difference(graph.film(model=other), film) > 1e-4
+
+
+def test_context_windows_see_their_own_sound(graph, pack):
+    """All 15 frames in one sampling call, windows of 4: one whole-film window equals no windows."""
+    import comfy.samplers
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    def run(model, length):
+        settings = ("standard_uniform", 1, False, "pyramid", 0, False)
+        windowed = model
+        if length:
+            windowed = ContextWindowsManualNode.execute(model, length, 2, *settings).args[0]
+        positive, negative, latent = graph.conditioning(num_frames=15)
+        guider = comfy.samplers.CFGGuider(windowed)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(2.0)
+        model_sampling = model.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(model_sampling, "simple", 3)
+        return sample(guider, latent, comfy.samplers.sampler_object("euler"), sigmas)
+
+    whole = run(graph.model, 0)
+    assert whole.shape == (15, 4, 8, 8)
+    assert difference(run(graph.model, 16), whole) < 1e-5
+    windows = run(graph.model, 4)
+    assert torch.isfinite(windows).all()
+    assert difference(windows, whole) > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_gives_the_same_film(graph, film):
+    """What TorchCompileModel does, but without generating code, which takes minutes."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    compiled = graph.model.clone(disable_dynamic=True)
+    set_torch_compile_wrapper(model=compiled, backend="eager")
+    assert difference(graph.film(model=compiled), film) < 1e-4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_weights_that_stay_behind_are_fetched_layer_by_layer(pack, toy, film, share):
+    """With a small budget ComfyUI leaves weights off the device; the result does not change."""
+    fresh = make_graph(pack, toy)
+    for patcher in (fresh.model, fresh.reference_net.patcher):
+        budget = max(1, int(share * patcher.model_size()))
+        patcher.load(patcher.load_device, lowvram_model_memory=budget, full_load=False)
+    layers = [m for m in fresh.model.model.modules() if hasattr(m, "comfy_cast_weights")]
+    behind = sum(layer.comfy_cast_weights for layer in layers)
+    assert behind == len(layers) if share == 0.0 else 0 < behind < len(layers)
+    assert difference(fresh.film(), film) < 1e-6
+
+
+def test_every_weight_sits_in_a_layer_that_comfyui_can_move(graph):
+    """A bare parameter or a plain layer would strand on the wrong device on small cards."""
+    for root in (graph.model.model.diffusion_model, graph.reference_net.patcher.model):
+        for name, module in root.named_modules():
+            own = dict(module.named_parameters(recurse=False))
+            assert not own or hasattr(module, "comfy_cast_weights"), name
+            assert not dict(module.named_buffers(recurse=False)), name
+
+
+def test_models_are_tracked_and_evicted(graph):
+    import comfy.model_management as management
+
+    graph.film()
+    loaded = [entry.model for entry in management.current_loaded_models]
+    assert any(patcher.is_clone(graph.model) for patcher in loaded)
+    assert any(patcher.is_clone(graph.reference_net.patcher) for patcher in loaded)
+    management.unload_all_models()
+    assert not management.current_loaded_models
