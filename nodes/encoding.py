@@ -47,8 +47,8 @@ class ReferenceEncode(io.ComfyNode):
             node_id="EMO_ReferenceEncode",
             display_name=cls.NAME,
             category="EMO/conditioning",
-            description="Reads the portrait: identity, clothes, background. Its size is the film's "
-            "size.",
+            description="Reads the portrait: identity, clothes, background. Width and height are "
+            "the film's size.",
             search_aliases=["portrait", "reference net", "face"],
             inputs=[
                 ReferenceNetType.Input("reference_net", tooltip="From Load EMO Model."),
@@ -112,7 +112,7 @@ class ReferenceEncode(io.ComfyNode):
         if image.shape[0] != 1:
             raise InputError(
                 f"{cls.NAME}: a batch of {image.shape[0]} images. Expected one portrait; pick one "
-                "with 'ImageFromBatch'."
+                "with 'Get Image from Batch'."
             )
         if min(image.shape[1:3]) < MIN_SIDE:
             raise InputError(
@@ -180,6 +180,11 @@ class AudioEncode(io.ComfyNode):
         audio_encoder: AudioEncoderWire | None = None,
     ) -> io.NodeOutput:
         config = config_of(model, node=cls.NAME)
+        rate = fps or config.sampling.fps
+        if rate < 1.0:
+            raise InputError(
+                f"{cls.NAME}: fps is {fps:g}. Expected 1 to 120, or 0 for the checkpoint's own."
+            )
         waveform = waveform_of(audio, node=cls.NAME)
         check_waveform(waveform, name=f"{cls.NAME}: audio")
         wire = model.attachments.get(FRONT_END)
@@ -196,7 +201,6 @@ class AudioEncode(io.ComfyNode):
                 "'Load EMO Audio Encoder' with the wav2vec2 model that its page names."
             )
         comfy.model_management.load_models_gpu([wire.patcher], force_full_load=True)
-        rate = fps or config.sampling.fps
         sound = to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(wire.patcher.load_device)
         num_frames = num_video_frames(waveform.duration_s, fps=rate)
         features = encode_sound(wire.encoder, sound, fps=rate, num_frames=num_frames)

@@ -104,7 +104,7 @@ def assemble(
     if reference.net.config.backbone.unet != backbone.unet:
         raise InputError(
             f"{node}: the reference was encoded by another checkpoint's ReferenceNet. Take MODEL "
-            "and EMO_REFERENCE_NET from the same 'Load EMO Model'."
+            "and reference_net from the same 'Load EMO Model'."
         )
     _check_audio(audio, backbone, node=node)
     return Film(
@@ -143,7 +143,7 @@ def _speed_windows(
             "Disconnect it, or load a checkpoint that has them, such as the bundled demo."
         )
     values = speed.track.at_frames(num_frames=audio.num_frames, fps=audio.fps)
-    check_reach(values, highest=backbone.speed.bucket_centers_deg_s[-1])
+    check_reach(values, highest=backbone.speed.bucket_centers_deg_s[-1], name=f"{node}: head speed")
     return windows_around_frames(values, margin=backbone.speed.window_margin)
 
 

@@ -103,7 +103,7 @@ class DemoInputs(io.ComfyNode):
             display_name="EMO Demo Portrait and Voice",
             category="EMO/loaders",
             description="The portrait and the voice that come with the pack, to try a graph "
-            "without any file. Put LoadImage and LoadAudio in its place for your own.",
+            "without any file. Put Load Image and Load Audio in its place for your own.",
             search_aliases=["example", "sample"],
             inputs=[],
             outputs=[

@@ -139,7 +139,7 @@ def _model(
     is_dynamic_refused: bool = False,
 ) -> ModelPatcher:
     management = comfy.model_management
-    state = split_parts(file)["backbone"]
+    state = split_parts(file).get("backbone", {})
     load_device = management.get_torch_device()
     supported = EMOSupported(config)
     if dtype is None:
@@ -167,7 +167,7 @@ def _reference_net(
     file: TensorFile, config: ModelConfig, *, dtype: torch.dtype | None
 ) -> ModelPatcher:
     management = comfy.model_management
-    state = split_parts(file)["reference_net"]
+    state = split_parts(file).get("reference_net", {})
     load_device = management.get_torch_device()
     offload_device = management.unet_offload_device()
     compute = management.unet_dtype(
@@ -189,7 +189,7 @@ def _reference_net(
 
 def _front_end(file: TensorFile, config: ModelConfig) -> AudioEncoderWire:
     management = comfy.model_management
-    state = split_parts(file)["front_end"]
+    state = split_parts(file).get("front_end", {})
     network = FrontEnd(config.front_end).requires_grad_(False).eval()
     check_fits(network, state, name=f"{file.path}: front_end")
     network.load_state_dict(state)

@@ -169,7 +169,7 @@ class Conditioning(io.ComfyNode):
                     min=0,
                     max=100_000,
                     tooltip="Frames of this clip. 0 takes the clip length that the checkpoint was "
-                    "made for; more needs ContextWindowsManual.",
+                    "made for; more needs Context Windows (Manual).",
                 ),
                 *weight_inputs(),
             ],
@@ -337,7 +337,7 @@ class DDIM(io.ComfyNode):
             display_name=cls.NAME,
             category="EMO/sampling",
             description="DDIM exactly as diffusers runs it, for SamplerCustomAdvanced. "
-            "With the same seed it gives the pictures of the command line.",
+            "With the same seed and steps it gives what the command line gives with --solver ddim.",
             search_aliases=["diffusers", "scheduler", "sigmas"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load EMO Model."),

@@ -58,7 +58,7 @@ class FaceRegionNode(io.ComfyNode):
                 FaceLandmarksType.Input(
                     "landmarks",
                     optional=True,
-                    tooltip="Faces on the portrait from MediaPipe Face Landmarker.",
+                    tooltip="Faces on the portrait from Detect Face Landmarks (MediaPipe).",
                 ),
                 io.Float.Input(
                     "growth",
@@ -171,8 +171,8 @@ class HeadSpeed(io.ComfyNode):
                 FaceLandmarksType.Input(
                     "landmarks",
                     optional=True,
-                    tooltip="A driving video's face from MediaPipe Face Landmarker; its head speed "
-                    "is taken over.",
+                    tooltip="A driving video's face from Detect Face Landmarks (MediaPipe); its "
+                    "head speed is taken over.",
                 ),
                 io.Float.Input(
                     "landmarks_fps",

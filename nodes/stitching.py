@@ -78,11 +78,11 @@ class ClipStitcher(io.ComfyNode):
                     min=0,
                     max=51,
                     advanced=True,
-                    tooltip="H.264 quality: 0 is lossless, 18 looks so, 28 is small.",
+                    tooltip="H.264 quality: 0 is lossless, 18 looks lossless, 28 is small.",
                 ),
             ],
             outputs=[
-                io.Video.Output(tooltip="For SaveVideo; it is not encoded again there."),
+                io.Video.Output(tooltip="For Save Video; it is not encoded again there."),
                 io.Image.Output(
                     tooltip="All frames, for upscalers and face restorers. Made only when "
                     "connected: it needs 12 bytes of memory per pixel and frame."

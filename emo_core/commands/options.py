@@ -55,7 +55,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--speed",
         type=float,
         metavar="DEG_PER_S",
-        help="speed of the head: 10 is calm, 30 lively (default: left to the model)",
+        help="speed of the head: 12 is calm, 30 lively (default: left to the model)",
     )
 
 

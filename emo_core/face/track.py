@@ -68,8 +68,11 @@ class SpeedTrack:
         return torch.from_numpy(at).float()
 
 
-def check_reach(speed_deg_s_F: Tensor, *, highest: float) -> None:
+def check_reach(speed_deg_s_F: Tensor, *, highest: float, name: str = "head speed") -> None:
     """Compare a film's speeds with what a checkpoint's buckets reach.
+
+    Args:
+        name: what the message calls it.
 
     Raises:
         InputError: above the last bucket.
@@ -77,6 +80,6 @@ def check_reach(speed_deg_s_F: Tensor, *, highest: float) -> None:
     fastest = float(speed_deg_s_F.max())
     if fastest > highest:
         raise InputError(
-            f"head speed {fastest:g}: expected 0 to {highest:g} degrees per second. 10 is calm, "
+            f"{name} {fastest:g}: expected 0 to {highest:g} degrees per second. 12 is calm, "
             "30 lively."
         )
