@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..emo_core.assets import PORTRAIT, VOICE
+from ..emo_core.assets import PORTRAIT, SONG, VOICE
 from ..emo_core.audio.waveform import read_audio
 from ..emo_core.video.images import read_image
 from .loading import load_emo, load_wav2vec2
 from .paths import AUDIO_ENCODERS, MODELS, model_files, model_path
+from .sound import audio_of
 from .types import AudioEncoderType, ReferenceNetType
 
 DTYPES = {
@@ -102,19 +103,24 @@ class DemoInputs(io.ComfyNode):
             node_id="EMO_DemoInputs",
             display_name="EMO Demo Portrait and Voice",
             category="EMO/loaders",
-            description="The portrait and the voice that come with the pack, to try a graph "
-            "without any file. Put Load Image and Load Audio in its place for your own.",
+            description="A portrait, a voice and a song that come with the pack, to try a "
+            "graph without any file. Put Load Image and Load Audio in its place for your own.",
             search_aliases=["example", "sample"],
             inputs=[],
             outputs=[
-                io.Image.Output(tooltip="A drawn portrait, 512x512."),
-                io.Audio.Output(tooltip="5 seconds of synthetic speech."),
+                io.Image.Output(
+                    "portrait", display_name="portrait", tooltip="A drawn person, 512x512."
+                ),
+                io.Audio.Output(
+                    "voice", display_name="voice", tooltip="5 seconds of synthetic speech."
+                ),
+                io.Audio.Output(
+                    "song", display_name="song", tooltip="6 seconds of synthetic singing."
+                ),
             ],
         )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        portrait = read_image(PORTRAIT)
-        voice = read_audio(VOICE)
-        sound = {"waveform": voice.samples[None], "sample_rate": voice.sample_rate_hz}
-        return io.NodeOutput(portrait[None], sound)
+        voice, song = (audio_of(read_audio(path)) for path in (VOICE, SONG))
+        return io.NodeOutput(read_image(PORTRAIT)[None], voice, song)

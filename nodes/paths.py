@@ -1,6 +1,7 @@
 """Model folders: where the pack's files are looked for, and what lies in its own assets.
 
-The bundled demo checkpoint shows up in `models/emo`, its VAE among ComfyUI's VAEs.
+The bundled demo checkpoint shows up in `models/emo`, its VAE and LoRA among
+ComfyUI's own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def register_folders() -> None:
     folder_paths.folder_names_and_paths[MODELS] = (paths, endings)
     folder_paths.add_model_folder_path(MODELS, str(assets.MODELS))
     folder_paths.add_model_folder_path("vae", str(assets.VAES))
+    folder_paths.add_model_folder_path("loras", str(assets.LORAS))
 
 
 def model_files(folder: str) -> list[str]:

@@ -22,6 +22,7 @@ from ..training.front_end import FrontEndTask
 from ..training.initialise import initialise
 from ..training.latents import LatentClips, encode_clips
 from ..training.loop import Task, fit
+from ..training.lora import amplifying_lora
 from ..training.presets import Training
 from ..training.preview import fit_preview
 from ..training.stage_task import StageTask
@@ -154,12 +155,14 @@ def _export(options: argparse.Namespace) -> None:
     preview = fit_preview(LatentClips.load(options.data), vae)
     config = dataclasses.replace(networks.config, latent_preview=preview)
     networks = dataclasses.replace(networks, config=config)
-    for path in (options.out / "emo", options.out / "vae"):
+    for path in (options.out / name for name in ("emo", "vae", "loras")):
         path.mkdir(parents=True, exist_ok=True)
     model_path = options.out / "emo" / "emo_demo.safetensors"
     save_emo(networks, model_path, dtype=torch.float16, description=options.description)
     vae_path = options.out / "vae" / "emo_demo_vae.safetensors"
     save_vae(vae, vae_path, dtype=torch.float16, description=options.description)
+    lora = amplifying_lora(networks.backbone, gain=0.6, rank=16)
+    save_file(lora, options.out / "loras" / "emo_demo_lora.safetensors")
 
 
 def _adjusted(training: Training, options: argparse.Namespace) -> Training:

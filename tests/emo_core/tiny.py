@@ -8,6 +8,7 @@ from emo_core.config import (
     AudioConfig,
     BackboneConfig,
     FrontEndConfig,
+    LatentPreview,
     ModelConfig,
     ReferenceNetConfig,
     SamplingConfig,
@@ -40,6 +41,10 @@ def tiny_config() -> ModelConfig:
         front_end=FrontEndConfig(num_mels=20, width=16, dilations=(1, 2), num_returned_layers=2),
         sampling=SamplingConfig(width=64, height=64, clip_frames=4, steps=3, guidance=2.0),
         latent_scale=1.0,
+        latent_preview=LatentPreview(
+            factors=((0.3, 0.0, 0.1), (0.0, 0.3, 0.0), (0.1, 0.0, 0.3), (0.1, 0.1, 0.1)),
+            bias=(0.0, 0.0, 0.0),
+        ),
     )
 
 

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,10 @@ class Server:
             interrupt_at: class of the node during which to interrupt.
             after: progress reports of that node to wait for.
         """
-        return asyncio.run(self._run(prompt, interrupt_at=interrupt_at, after=after))
+        # In a thread of its own: the caller may already be inside an event loop.
+        with ThreadPoolExecutor(1) as thread:
+            work = self._run(prompt, interrupt_at=interrupt_at, after=after)
+            return thread.submit(asyncio.run, work).result()
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

@@ -12,7 +12,8 @@ from scipy.io import wavfile
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
-from comfyui import find_comfyui, load_pack
+from comfy_server import install, start_server
+from comfyui import ROOT, find_comfyui, load_pack
 from tiny import tiny_networks
 
 from emo_core.checkpoints.emo import save_emo
@@ -73,3 +74,14 @@ def pack():
     from emo_pack import nodes
 
     return nodes
+
+
+@pytest.fixture(scope="session")
+def server(toy: ToyFiles, tmp_path_factory: pytest.TempPathFactory):
+    """A real ComfyUI with the toy checkpoint beside the pack's own files."""
+    server = start_server(COMFYUI, tmp_path_factory.mktemp("comfyui"), ROOT)
+    install(server, "models/emo", toy.model)
+    install(server, "models/vae", toy.vae)
+    install(server, "input", toy.portrait, toy.voice)
+    yield server
+    server.stop()
