@@ -24,6 +24,8 @@ from .types import (
 )
 
 Box = dict[str, float]
+ONLY_A_SOCKET = {"forceInput": True}
+"""The front end draws a widget with a value of its own for boxes and curves unless told not to."""
 CURVE_POINTS = 1024
 """A drawn curve is read at so many places along the film."""
 
@@ -53,6 +55,7 @@ class FaceRegionNode(io.ComfyNode):
                 BoundingBoxType.Input(
                     "boxes",
                     optional=True,
+                    extra_dict=ONLY_A_SOCKET,
                     tooltip="Boxes on the portrait from a face detector; all of them together.",
                 ),
                 FaceLandmarksType.Input(
@@ -165,6 +168,7 @@ class HeadSpeed(io.ComfyNode):
                 io.Custom("CURVE").Input(
                     "curve",
                     optional=True,
+                    extra_dict=ONLY_A_SOCKET,
                     tooltip="From Curve Editor: left to right is the film, bottom to top is 0 to "
                     "the speed.",
                 ),
