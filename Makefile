@@ -22,12 +22,21 @@ $(READY): requirements.txt requirements-train.txt tests/requirements.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-train.txt -r tests/requirements.txt
 	touch $@
 
+# Tests of the nodes need a real ComfyUI and what it needs; without one they are left out.
+COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
+ifneq ($(wildcard $(COMFYUI_PATH)/requirements.txt),)
+COMFYUI_READY := .venv/.comfyui
+endif
+$(COMFYUI_READY): $(COMFYUI_PATH)/requirements.txt tests/nodes/requirements.txt | $(READY)
+	$(BIN)/python -m pip install --quiet -r $< -r tests/nodes/requirements.txt
+	touch $@
+
 demo: setup
 	mkdir -p outputs
 	$(EMO) animate --portrait emo_core/assets/portrait.png --audio emo_core/assets/voice.flac \
 		--speed 12 --out outputs/demo.mp4 --contact-sheet outputs/demo.png
 
-test: setup
+test: setup $(COMFYUI_READY)
 	$(BIN)/python -m pytest
 
 bench: setup

@@ -101,7 +101,7 @@ class DemoInputs(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="EMO_DemoInputs",
-            display_name="EMO Demo Portrait and Voice",
+            display_name="EMO Demo Portrait, Voice, Song",
             category="EMO/loaders",
             description="A portrait, a voice and a song that come with the pack, to try a "
             "graph without any file. Put Load Image and Load Audio in its place for your own.",

@@ -8,7 +8,7 @@ import av
 import pytest
 from comfy_server import install
 from comfyui import ROOT
-from conftest import SAMPLE_RATE_HZ, voice_samples
+from conftest import save_voice
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -42,10 +42,8 @@ SECONDS = 0.4
 
 @pytest.fixture(scope="module")
 def page(server, tmp_path_factory):
-    from scipy.io import wavfile
-
     voice = tmp_path_factory.mktemp("voice") / "short.wav"
-    wavfile.write(voice, SAMPLE_RATE_HZ, voice_samples(SECONDS).numpy())
+    save_voice(voice, seconds=SECONDS)
     install(server, "input", voice)
     base = f"http://{server.address}"
     with playwright.sync_playwright() as driver:
@@ -108,6 +106,15 @@ def test_a_template_opens_whole_and_its_film_plays(server, page, path):
     scale = 2 if "2x" in path.stem else 1
     width = 160 if "wide" in path.stem else 128
     assert (video.width, video.height) == (width * scale, 128 * scale)
+
+
+def test_inputs_that_are_not_connected_stay_empty(page):
+    """The front end fills sockets of some core types with a widget's value unless told not to."""
+    opened(page, ROOT / "workflows" / "talk.json")
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    nodes = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    assert "curve" not in nodes["EMO_HeadSpeed"]
+    assert "boxes" not in nodes["EMO_FaceRegion"]
 
 
 def test_every_node_has_a_help_page(server, page):
