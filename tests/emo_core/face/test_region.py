@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emo_core.errors import InputError
-from emo_core.face.region import DEFAULT_BOX, box_to_mask, boxes_to_mask
+from emo_core.face.region import DEFAULT_BOX, box_to_mask, boxes_to_mask, feather_mask, grow_mask
 
 
 def test_a_box_covers_the_pixels_whose_centres_it_holds() -> None:
@@ -41,3 +41,25 @@ def test_the_usual_region_leaves_room_at_every_side() -> None:
     mask = box_to_mask(DEFAULT_BOX, height=128, width=128)
     assert 0.2 < mask.mean() < 0.6
     assert mask[0].sum() == mask[:, 0].sum() == mask[-1].sum() == mask[:, -1].sum() == 0
+
+
+def test_a_mask_grows_by_its_own_size_and_a_frame_of_none_stays():
+    mask = torch.zeros(100, 80)
+    mask[40:60, 30:50] = 1.0
+    grown = grow_mask(mask, growth=0.25)
+    wanted = torch.zeros(100, 80)
+    wanted[35:65, 25:55] = 1.0
+    assert torch.equal(grown, wanted)
+    assert torch.equal(grow_mask(mask, growth=0.0), mask)
+    assert not grow_mask(torch.zeros(9, 9), growth=1.0).any()
+
+
+def test_feathering_softens_the_edge_only():
+    mask = torch.zeros(64, 64)
+    mask[:, :32] = 1.0
+    soft = feather_mask(mask, radius=6)
+    assert torch.allclose(soft[:, :26], torch.ones(64, 26))
+    assert torch.allclose(soft[:, 38:], torch.zeros(64, 26))
+    assert (soft[:, 26:38].diff(dim=1) < 0).all()
+    assert soft[10, 31:33].mean() == pytest.approx(0.5, abs=1e-5)
+    assert torch.equal(feather_mask(mask, radius=0), mask)
