@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 from .errors import InputError
 
+PIXELS_PER_LATENT = 8
+"""Rows and columns of a picture that one latent covers, with every VAE of the family."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:

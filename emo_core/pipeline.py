@@ -19,10 +19,11 @@ from .audio.waveform import Waveform, check_waveform, num_video_frames, to_mono
 from .audio.windows import windows_around_frames
 from .checkpoints.emo import Networks
 from .checkpoints.load import load_networks, load_vae
+from .config import PIXELS_PER_LATENT
 from .errors import InputError
 from .face.region import DEFAULT_BOX, box_to_mask
 from .face.track import SpeedTrack, check_reach
-from .models.vae import PIXELS_PER_LATENT, VAE
+from .models.vae import VAE
 from .sampling.clip_plan import ClipSpan
 from .sampling.generate import OnStep, Predict, generate_clips
 from .sampling.schedule import make_scheduler

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..emo_core.audio.encoder import encode_sound
 from ..emo_core.audio.front_end import SAMPLE_RATE_HZ
 from ..emo_core.audio.waveform import check_waveform, num_video_frames, to_mono
+from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
-from ..emo_core.models.vae import PIXELS_PER_LATENT
 from ..emo_core.video.images import MIN_SIDE, Fit
 from .film import config_of
 from .loading import FRONT_END, read_reference

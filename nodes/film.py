@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..emo_core.audio.windows import windows_around_frames
-from ..emo_core.config import BackboneConfig, ModelConfig
+from ..emo_core.config import PIXELS_PER_LATENT, BackboneConfig, ModelConfig
 from ..emo_core.errors import InputError
 from ..emo_core.face.region import DEFAULT_BOX, box_to_mask
 from ..emo_core.face.track import check_reach
@@ -48,7 +48,11 @@ class Film:
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of one frame's latents."""
         fit = self.reference.fit
-        return (self.config.backbone.unet.latent_channels, fit.height // 8, fit.width // 8)
+        return (
+            self.config.backbone.unet.latent_channels,
+            fit.height // PIXELS_PER_LATENT,
+            fit.width // PIXELS_PER_LATENT,
+        )
 
     def clip(self, first: int, *, num_frames: int, motion: Features | None) -> ClipInputs:
         """Return the conditions of frames `first` to `first + num_frames`.

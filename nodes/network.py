@@ -24,7 +24,7 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ..emo_core.config import DiffusionConfig, ModelConfig
+from ..emo_core.config import PIXELS_PER_LATENT, DiffusionConfig, ModelConfig
 from ..emo_core.errors import InputError
 from ..emo_core.models.backbone import Backbone
 from ..emo_core.models.unet import Conditions, Features
@@ -244,11 +244,20 @@ class EMOModel(comfy.model_base.BaseModel):
         height, width = inputs.region_HW.shape
         temporal = self.emo_config.backbone.temporal
         num_kept = 1 + (0 if temporal is None else temporal.num_motion_frames)
-        return [num_kept, self.latent_format.latent_channels, height // 8, width // 8]
+        return [
+            num_kept,
+            self.latent_format.latent_channels,
+            height // PIXELS_PER_LATENT,
+            width // PIXELS_PER_LATENT,
+        ]
 
     def _check_latents(self, noise: Tensor, inputs: ClipInputs) -> None:
         height, width = inputs.region_HW.shape
-        found = (noise.shape[1], noise.shape[-1] * 8, noise.shape[-2] * 8)
+        found = (
+            noise.shape[1],
+            noise.shape[-1] * PIXELS_PER_LATENT,
+            noise.shape[-2] * PIXELS_PER_LATENT,
+        )
         wanted = (self.latent_format.latent_channels, width, height)
         if found != wanted:
             raise InputError(

@@ -15,9 +15,8 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
+from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
-
-PIXELS_PER_LATENT = 8
 
 
 class VAE(nn.Module):

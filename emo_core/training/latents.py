@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from ..audio.encoder import AudioEncoder, encode_sound
 from ..audio.windows import windows_around_frames
+from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..face.region import boxes_to_mask
-from ..models.vae import PIXELS_PER_LATENT, VAE
+from ..models.vae import VAE
 from .clips import clip_paths, load_clip
 
 REFERENCE_PICTURE_SHARE = 0.6

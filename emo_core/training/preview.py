@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..config import LatentPreview
-from ..models.vae import PIXELS_PER_LATENT, VAE
+from ..config import PIXELS_PER_LATENT, LatentPreview
+from ..models.vae import VAE
 from .latents import LatentClips
 
 
