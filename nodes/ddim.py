@@ -14,15 +14,15 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.samplers import KSAMPLER, CFGGuider
 from torch import Tensor
 
 from ..emo_core.config import DiffusionConfig
 from ..emo_core.errors import InputError
-from .network import EMOModel
 
 
-def ddim_schedule(model: EMOModel, *, steps: int) -> tuple[KSAMPLER, Tensor]:
+def ddim_schedule(model: ModelPatcher, *, steps: int) -> tuple[KSAMPLER, Tensor]:
     """Return the sampler and the sigmas of `steps` steps.
 
     Raises:
@@ -31,7 +31,7 @@ def ddim_schedule(model: EMOModel, *, steps: int) -> tuple[KSAMPLER, Tensor]:
     # Imported here: diffusers takes a second, and only this node needs it.
     from ..emo_core.sampling.schedule import make_scheduler
 
-    config = model.emo_config.diffusion
+    config = model.model.emo_config.diffusion
     if not 1 <= steps <= config.num_train_timesteps:
         raise InputError(
             f"EMO DDIM: {steps} steps. Expected 1 to {config.num_train_timesteps}; 20 is a start."
@@ -47,7 +47,7 @@ def ddim_schedule(model: EMOModel, *, steps: int) -> tuple[KSAMPLER, Tensor]:
             stride=_stride(config, steps),
         )
     )
-    sigmas = model.model_sampling.sigmas.cpu()[timesteps]
+    sigmas = model.get_model_object("model_sampling").sigmas.cpu()[timesteps]
     return sampler, torch.cat([sigmas, sigmas.new_zeros(1)])
 
 

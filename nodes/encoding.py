@@ -27,6 +27,7 @@ from .types import (
     ReferenceNetWire,
     ReferenceType,
 )
+from .vae import check_vae
 
 ANCHORS = {
     "center": (0.5, 0.5),
@@ -124,13 +125,8 @@ class ReferenceEncode(io.ComfyNode):
                 f"{cls.NAME}: {width}x{height} pixels. Both sides must be multiples of "
                 f"{PIXELS_PER_LATENT} and at least 64; 0 takes the checkpoint's own size."
             )
-        wanted = reference_net.config.backbone.unet.latent_channels
-        if vae.latent_channels != wanted:
-            raise InputError(
-                f"{cls.NAME}: the VAE has {vae.latent_channels} latent channels, the checkpoint "
-                f"reads {wanted}. Load the VAE that belongs to it; the demo's is "
-                "emo_demo_vae.safetensors."
-            )
+        channels = reference_net.config.backbone.unet.latent_channels
+        check_vae(vae, latent_channels=channels, node=cls.NAME)
 
 
 class AudioEncode(io.ComfyNode):

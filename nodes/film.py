@@ -1,6 +1,6 @@
 """What a whole film is conditioned on, and the part of it that one clip reads.
 
-Letters: F frames of the film, W window in frames, L encoder layers, D feature width, H and W rows
+Letters: F frames of the film, L encoder layers, D feature width, H and W rows
 and columns of pixels, C channels, h and w of latents.
 """
 
@@ -39,8 +39,8 @@ class Film:
     reference: Reference
     num_frames: int
     fps: float
-    audio_windows_FWLD: Tensor
-    speed_windows_FW: Tensor | None
+    audio_FLD: Tensor
+    speed_F: Tensor | None
     region_HW: Tensor
     weights: Weights
 
@@ -60,11 +60,17 @@ class Film:
         Past the film's end its last sound and speed are held.
         """
         frame_F = torch.arange(first, first + num_frames).clamp(max=self.num_frames - 1)
-        speed = self.speed_windows_FW
+        backbone = self.config.backbone
+        speed_windows = None
+        if self.speed_F is not None:
+            margin = backbone.speed.window_margin
+            speed_windows = windows_around_frames(self.speed_F, margin=margin, frames=frame_F)
         return ClipInputs(
             reference=self.reference.features,
-            audio_windows_FWLD=self.audio_windows_FWLD[frame_F],
-            speed_windows_FW=None if speed is None else speed[frame_F],
+            audio_windows_FWLD=windows_around_frames(
+                self.audio_FLD, margin=backbone.audio.window_margin, frames=frame_F
+            ),
+            speed_windows_FW=speed_windows,
             region_HW=self.region_HW,
             motion=motion,
             num_frames=num_frames,
@@ -116,10 +122,8 @@ def assemble(
         reference=reference,
         num_frames=audio.num_frames,
         fps=audio.fps,
-        audio_windows_FWLD=windows_around_frames(
-            audio.features_FLD, margin=backbone.audio.window_margin
-        ),
-        speed_windows_FW=_speed_windows(speed, audio, backbone, node=node),
+        audio_FLD=audio.features_FLD,
+        speed_F=_speeds(speed, audio, backbone, node=node),
         region_HW=_region(region, reference, node=node),
         weights=weights,
     )
@@ -136,7 +140,7 @@ def _check_audio(audio: Audio, backbone: BackboneConfig, *, node: str) -> None:
         )
 
 
-def _speed_windows(
+def _speeds(
     speed: Speed | None, audio: Audio, backbone: BackboneConfig, *, node: str
 ) -> Tensor | None:
     if speed is None:
@@ -148,7 +152,7 @@ def _speed_windows(
         )
     values = speed.track.at_frames(num_frames=audio.num_frames, fps=audio.fps)
     check_reach(values, highest=backbone.speed.bucket_centers_deg_s[-1], name=f"{node}: head speed")
-    return windows_around_frames(values, margin=backbone.speed.window_margin)
+    return values
 
 
 def _region(region: FaceRegion | None, reference: Reference, *, node: str) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..emo_core.errors import InputError
 from ..emo_core.models.unet import Features
-from ..emo_core.sampling.clip_plan import plan_clips
+from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from .film import Film
 from .loading import read_reference
 from .network import CLIP_KEY
@@ -58,51 +58,57 @@ class ClipGuider(CFGGuider):
         latent_image = _held(latent_image, num_frames=whole)
         if denoise_mask is not None:
             denoise_mask = _held(_per_frame(denoise_mask, self.film.num_frames), num_frames=whole)
-        steps = sigmas.shape[-1] - 1
+        sampling = _Sampling(steps=sigmas.shape[-1] - 1, num_clips=len(clips), callback=callback)
         finished: list[Tensor] = []
-        estimates: list[Tensor] = []
-        for span in clips:
-            frames = slice(span.first, span.first + clip_frames)
-            self._set_clip(span.first, clip_frames, self._motion(finished))
-            last_of_film = (span is clips[-1], steps - 1)
-
-            def on_step(step: int, x0: Tensor, x: Tensor, _: int) -> None:
-                if step == steps - 1:
-                    estimates.append(x0[: span.num_frames])  # noqa: B023
-                if callback is None:
-                    return
-                # Previews show the first frame they get; only the film's very last call is kept
-                # by ComfyUI as the denoised output.
-                shown = x0[span.num_frames - 1 :]  # noqa: B023
-                if last_of_film == (True, step):  # noqa: B023
-                    shown = torch.cat(estimates)
-                callback(span.index * steps + step, shown, x, steps * len(clips))  # noqa: B023
-
-            clip = super().sample(
-                noise[frames],
-                latent_image[frames],
-                sampler,
-                sigmas,
-                denoise_mask=None if denoise_mask is None else denoise_mask[frames],
-                callback=on_step,
-                disable_pbar=disable_pbar,
-                seed=seed,
-            )
-            finished.append(clip[: span.num_frames])
-        self.original_conds = {}
+        led_by: Tensor | None = None
+        try:
+            for span in clips:
+                frames = slice(span.first, span.first + clip_frames)
+                self._set_clip(span.first, clip_frames, self._motion(led_by))
+                sampling.begin(span)
+                clip = super().sample(
+                    noise[frames],
+                    latent_image[frames],
+                    sampler,
+                    sigmas,
+                    denoise_mask=None if denoise_mask is None else denoise_mask[frames],
+                    callback=sampling.on_step,
+                    disable_pbar=disable_pbar,
+                    # Samplers that add noise on their way draw it from this: not twice the same.
+                    seed=None if seed is None else (seed + span.index) % (2**64 - 1),
+                )
+                sampling.end()
+                finished.append(clip[: span.num_frames])
+                led_by = finished[-1]
+                if sigmas[-1] > 0:  # The clip is still noisy; what it will become leads.
+                    led_by = self.model_patcher.model.process_latent_out(sampling.estimates[-1])
+                if span.num_frames < self._num_motion_frames and len(finished) > 1:
+                    led_by = torch.cat([finished[-2].to(led_by), led_by])
+        finally:
+            self._forget()
+        sampling.end_film(finished[-1])
         return torch.cat(finished)
+
+    @property
+    def _num_motion_frames(self) -> int:
+        temporal = self.film.config.backbone.temporal
+        return 0 if temporal is None else temporal.num_motion_frames
+
+    def _forget(self) -> None:
+        """Drop the last clip's conditions; after an exception ComfyUI leaves them on the device."""
+        self.original_conds = {}
+        for name in ("conds", "inner_model", "loaded_models"):
+            self.__dict__.pop(name, None)
 
     def _set_clip(self, first: int, num_frames: int, motion: Features | None) -> None:
         inputs = self.film.clip(first, num_frames=num_frames, motion=motion)
         self.set_conds([[None, {CLIP_KEY: inputs}]], [[None, {CLIP_KEY: inputs.unconditional()}]])
 
-    def _motion(self, finished: list[Tensor]) -> Features | None:
-        temporal = self.film.config.backbone.temporal
-        if not finished or temporal is None or not temporal.num_motion_frames:
+    def _motion(self, led_by: Tensor | None) -> Features | None:
+        if led_by is None or self._num_motion_frames == 0:
             return None
         comfy.model_management.throw_exception_if_processing_interrupted()
-        latents = torch.cat(finished[-2:])[-temporal.num_motion_frames :]
-        return read_reference(self.film.reference.net, latents)
+        return read_reference(self.film.reference.net, led_by[-self._num_motion_frames :])
 
     def _check(self, latent_image: Tensor) -> None:
         found, wanted = tuple(latent_image.shape), (self.film.num_frames, *self.film.latent_shape)
@@ -114,6 +120,38 @@ class ClipGuider(CFGGuider):
             )
 
 
+class _Sampling:
+    """Joins the steps of all clips for progress, previews and the denoised output."""
+
+    def __init__(self, *, steps: int, num_clips: int, callback: Callback | None) -> None:
+        self.steps = steps
+        self.total = steps * num_clips
+        self.callback = callback
+        self.estimates: list[Tensor] = []
+        """The last clean estimate of every finished clip, in the model's scale."""
+
+    def begin(self, span: ClipSpan) -> None:
+        self.span = span
+        self.latest: Tensor | None = None
+
+    def on_step(self, step: int, x0: Tensor, x: Tensor, total: int) -> None:
+        """ComfyUI's callback. Previews show the first frame they get: the clip's newest."""
+        self.latest = x0[: self.span.num_frames]
+        if self.callback is not None:
+            done = min(self.span.index * self.steps + step, self.total - 1)
+            self.callback(done, self.latest[-1:], x, self.total)
+
+    def end(self) -> None:
+        """A few samplers report no step at all; their clip is its own estimate then."""
+        if self.latest is not None:
+            self.estimates.append(self.latest)
+
+    def end_film(self, x: Tensor) -> None:
+        """ComfyUI keeps what the very last callback passes as the denoised output."""
+        if self.callback is not None and self.estimates:
+            self.callback(self.total - 1, torch.cat(self.estimates), x, self.total)
+
+
 def _whole_noise(noise: Tensor, *, num_frames: int, seed: int) -> Tensor:
     """Lengthen the noise to whole clips.
 
@@ -123,6 +161,8 @@ def _whole_noise(noise: Tensor, *, num_frames: int, seed: int) -> Tensor:
     missing = num_frames - len(noise)
     if missing == 0:
         return noise
+    if not noise.any():  # DisableNoise: the latents bring their own.
+        return _held(noise, num_frames=num_frames)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn((num_frames, *noise.shape[1:]), generator=generator)
     return torch.cat([noise, drawn[-missing:].to(noise)])

@@ -25,6 +25,7 @@ from ..emo_core.checkpoints.emo import check_fits, read_config, split_parts
 from ..emo_core.checkpoints.read import TensorFile, read_tensors
 from ..emo_core.config import ModelConfig
 from ..emo_core.errors import InputError
+from ..emo_core.models.backbone import Backbone
 from ..emo_core.models.reference import ReferenceNet
 from ..emo_core.models.unet import Features
 from .network import EMOSupported, bound_layers
@@ -151,11 +152,15 @@ def _model(
     cast = management.unet_manual_cast(dtype, load_device, supported.supported_inference_dtypes)
     supported.set_inference_dtype(dtype, cast, device=load_device)
     model = supported.get_model(state)
-    check_fits(model.diffusion_model, state, name=f"{file.path}: backbone")
+    # Under dynamic VRAM the model's own layers have no weights yet: a plain twin is asked.
+    with torch.device("meta"):
+        check_fits(Backbone(config.backbone), state, name=f"{file.path}: backbone")
     patcher_class = ModelPatcher if is_dynamic_refused else CoreModelPatcher
     patcher = patcher_class(
         model, load_device=load_device, offload_device=management.unet_offload_device()
     )
+    if not patcher.is_dynamic():
+        state = {key: value.to(dtype) for key, value in state.items()}
     model.load_model_weights(state, assign=patcher.is_dynamic())
     patcher.cached_patcher_init = (load_model, (file.path, dtype))
     if config.front_end is not None:
@@ -170,19 +175,22 @@ def _reference_net(
     state = split_parts(file).get("reference_net", {})
     load_device = management.get_torch_device()
     offload_device = management.unet_offload_device()
-    compute = management.unet_dtype(
-        model_params=comfy.utils.calculate_parameters(state),
-        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
-    )
-    if dtype in (torch.float16, torch.bfloat16, torch.float32):
-        compute = dtype if management.unet_manual_cast(dtype, load_device) is None else compute
-    weights = compute if dtype is None else dtype
-    layers = bound_layers(comfy.ops.manual_cast, dtype=weights, device=offload_device)
+    if dtype is None:
+        dtype = management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(state),
+            supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
+        )
+    layers = bound_layers(comfy.ops.manual_cast, dtype=dtype, device=offload_device)
     network = ReferenceNet(config.reference_net, ops=layers).requires_grad_(False).eval()
-    network.compute_dtype = compute
-    check_fits(network, state, name=f"{file.path}: reference_net")
+    # None means that the weights' own type is computed in.
+    network.compute_dtype = management.unet_manual_cast(dtype, load_device) or dtype
+    with torch.device("meta"):
+        twin = ReferenceNet(config.reference_net)
+    check_fits(twin, state, name=f"{file.path}: reference_net")
     management.archive_model_dtypes(network)
     patcher = CoreModelPatcher(network, load_device=load_device, offload_device=offload_device)
+    if not patcher.is_dynamic():
+        state = {key: value.to(dtype) for key, value in state.items()}
     network.load_state_dict(state, assign=patcher.is_dynamic())
     return patcher
 

@@ -205,6 +205,8 @@ class EMOModel(comfy.model_base.BaseModel):
         noise: Tensor = kwargs["noise"]
         self._check_latents(noise, inputs)
         like = torch.empty(0, dtype=self.get_dtype_inference(), device=kwargs["device"])
+        # ComfyUI applies a conditioning's hooks, such as LoRAs, at every step; this is before.
+        self.current_patcher.apply_hooks(hooks=kwargs.get("hooks"))
         prepared = self.diffusion_model.project(inputs, like=like)
         return {"conditions": ClipCondition(inputs, prepared, self._kept_shape(inputs))}
 
@@ -230,6 +232,7 @@ class EMOModel(comfy.model_base.BaseModel):
         if anchor is not None and anchor >= 0:
             indices.insert(0, anchor)
         inputs = cond_value.inputs.select(indices)
+        device = x_in.device if device is None else device
         like = torch.empty(0, dtype=self.get_dtype_inference(), device=device)
         prepared = self.diffusion_model.project(inputs, like=like)
         return ClipCondition(inputs, prepared, cond_value.shape)

@@ -355,7 +355,7 @@ class DDIM(io.ComfyNode):
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int) -> io.NodeOutput:
         config_of(model, node=cls.NAME)
-        return io.NodeOutput(*ddim_schedule(model.model, steps=steps))
+        return io.NodeOutput(*ddim_schedule(model, steps=steps))
 
 
 def _empty_latent(film: Film, num_frames: int) -> Latent:

@@ -20,10 +20,12 @@ from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
+from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
 from ..emo_core.video.writer import Mp4Writer
 from .sampling import FPS_KEY, Latent
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
+from .vae import check_vae
 
 NODE_ID = "EMO_ClipStitcher"
 IMAGE_SLOT = 1
@@ -89,7 +91,7 @@ class ClipStitcher(io.ComfyNode):
                 ),
                 io.Audio.Output(tooltip="The sound at exactly the film's length."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
@@ -109,7 +111,9 @@ class ClipStitcher(io.ComfyNode):
         if audio is not None:
             duration_s = len(samples) / rate
             sound = cut_or_padded(waveform_of(audio, node=cls.NAME), duration_s=duration_s)
-        is_kept = image_is_connected(cls.hidden.prompt or {}, str(cls.hidden.unique_id))
+        nodes = cls.hidden.dynprompt  # Those that other nodes expanded into are among them.
+        prompt = {name: nodes.get_node(name) for name in nodes.all_node_ids()}
+        is_kept = image_is_connected(prompt, str(cls.hidden.unique_id))
         path, shown = _temp_file()
         images = _write(path, samples, vae, fps=rate, crf=crf, sound=sound, is_kept=is_kept)
         return io.NodeOutput(
@@ -130,12 +134,12 @@ class ClipStitcher(io.ComfyNode):
                 "rows, columns). Sample them with the same reference size."
             )
         samples = torch.cat([clip["samples"] for clip in clips])
-        if samples.ndim != 4 or samples.shape[1] != vae.latent_channels:
+        if samples.ndim != 4:
             raise InputError(
-                f"{cls.NAME}: latents of shape {list(samples.shape)} for a VAE with "
-                f"{vae.latent_channels} latent channels. Load the VAE that belongs to the "
-                "checkpoint; the demo's is emo_demo_vae.safetensors."
+                f"{cls.NAME}: latents of shape {list(samples.shape)}. Expected frames, channels, "
+                "rows, columns; those of a video model are decoded by its own nodes."
             )
+        check_vae(vae, latent_channels=samples.shape[1], node=cls.NAME)
         return samples
 
 
@@ -182,7 +186,7 @@ def _write(
 ) -> Tensor | None:
     """Stream the film to a file; return its frames (F, H, W, 3) where they are asked for."""
     num_frames = len(samples)
-    height, width = samples.shape[-2] * vae.upscale_ratio, samples.shape[-1] * vae.upscale_ratio
+    height, width = (side * PIXELS_PER_LATENT for side in samples.shape[-2:])
     images = torch.empty((num_frames, height, width, 3)) if is_kept else None
     writer = Mp4Writer(
         path, fps=fps, width=width, height=height, num_frames=num_frames, sound=sound, crf=crf

@@ -37,6 +37,10 @@ class ReferenceNetWire:
     patcher: ModelPatcher
     config: ModelConfig
 
+    def is_dynamic(self) -> bool:
+        """For ComfyUI's cache, which spares models that are streamed from their file."""
+        return self.patcher.is_dynamic()
+
 
 @dataclass(frozen=True)
 class AudioEncoderWire:
@@ -46,6 +50,9 @@ class AudioEncoderWire:
     encoder: AudioEncoder
     name: str
     """For messages."""
+
+    def is_dynamic(self) -> bool:
+        return self.patcher.is_dynamic()
 
 
 @dataclass(frozen=True)

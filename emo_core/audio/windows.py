@@ -25,28 +25,32 @@ def sample_at_frames(
     Returns:
         [num_frames, ...], same dtype. Before the first and after the last step the edge repeats.
     """
-    frame_F = torch.arange(num_frames, dtype=torch.float64, device=features_T.device)
+    # On the CPU: not every device has 64-bit floats.
+    frame_F = torch.arange(num_frames, dtype=torch.float64)
     position_F = ((frame_F + 0.5) / fps - first_center_s) * rate_hz
     position_F = position_F.clamp(0, features_T.shape[0] - 1)
     low_F = position_F.floor().long()
     high_F = (low_F + 1).clamp(max=features_T.shape[0] - 1)
-    share_F = (position_F - low_F).to(features_T.dtype)
+    share_F = (position_F - low_F).to(features_T)
+    low_F, high_F = low_F.to(features_T.device), high_F.to(features_T.device)
     share_F = share_F.reshape(-1, *[1] * (features_T.ndim - 1))
     return torch.lerp(features_T[low_F], features_T[high_F], share_F)
 
 
-def windows_around_frames(values_F: Tensor, *, margin: int) -> Tensor:
-    """Cut a window of values around every video frame.
+def windows_around_frames(values_F: Tensor, *, margin: int, frames: Tensor | None = None) -> Tensor:
+    """Cut a window of values around video frames.
 
     Args:
         values_F: [F, ...], one value per frame of the whole film.
         margin: frames taken on each side.
+        frames: numbers of the frames whose windows are wanted; None wants all F.
 
     Returns:
         [F, W, ...] with W = 2 * margin + 1. Past both ends of the film the edge value repeats, as
         in Hallo's `scripts/inference.py`, process_audio_emb.
     """
     num_frames = values_F.shape[0]
-    frame_F = torch.arange(num_frames, device=values_F.device)
+    if frames is None:
+        frames = torch.arange(num_frames, device=values_F.device)
     offset_W = torch.arange(-margin, margin + 1, device=values_F.device)
-    return values_F[(frame_F[:, None] + offset_W).clamp(0, num_frames - 1)]
+    return values_F[(frames[:, None] + offset_W).clamp(0, num_frames - 1)]

@@ -12,6 +12,7 @@ of the reference-attention `attn1_5` after V-Express, `modules/mutual_self_atten
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -28,6 +29,9 @@ class KeyValue(NamedTuple):
 
     key: Tensor
     value: Tensor
+
+    def to(self, device: torch.device) -> KeyValue:
+        return KeyValue(self.key.to(device), self.value.to(device))
 
 
 class Attention(nn.Module):
@@ -124,6 +128,13 @@ class SpatialConditions:
     context: KeyValue | None
     reference_weight: float = 1.0
     context_weight: float = 1.0
+
+    def to(self, device: torch.device) -> SpatialConditions:
+        return dataclasses.replace(
+            self,
+            reference=None if self.reference is None else self.reference.to(device),
+            context=None if self.context is None else self.context.to(device),
+        )
 
 
 class TransformerBlock(nn.Module):

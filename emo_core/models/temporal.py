@@ -14,6 +14,7 @@ D width of a speed token, S sequences (B * L).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from types import ModuleType
@@ -44,6 +45,13 @@ class TemporalConditions:
     speed: KeyValue | None
     """One sequence per condition; None leaves the speed layer out."""
     speed_weight: float = 1.0
+
+    def to(self, device: torch.device) -> TemporalConditions:
+        return dataclasses.replace(
+            self,
+            motion_SMC=None if self.motion_SMC is None else self.motion_SMC.to(device),
+            speed=None if self.speed is None else self.speed.to(device),
+        )
 
 
 class TemporalBlock(nn.Module):

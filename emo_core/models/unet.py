@@ -46,6 +46,18 @@ class Conditions:
     temporal: dict[str, TemporalConditions] | None
     region: Tensor | None
 
+    def to(self, device: torch.device) -> Conditions:
+        """Move everything to a device."""
+        temporal = self.temporal
+        if temporal is not None:
+            temporal = {name: value.to(device) for name, value in temporal.items()}
+        return Conditions(
+            num_frames=self.num_frames,
+            spatial={name: value.to(device) for name, value in self.spatial.items()},
+            temporal=temporal,
+            region=None if self.region is None else self.region.to(device),
+        )
+
     def unconditional(self) -> Conditions:
         """Drop reference and audio, keep motion frames, speed and region: guidance's other half."""
         spatial = {

@@ -155,3 +155,23 @@ def test_conditions_of_another_length_are_refused() -> None:
     values["audio"] = values["audio"][:, :3]
     with pytest.raises(ValueError, match="expected 1 conditions of 4 frames"):
         prepare(networks, values)
+
+
+def test_conditions_move_as_a_whole() -> None:
+    def tensors(value: object) -> list[torch.Tensor]:
+        if isinstance(value, torch.Tensor):
+            return [value]
+        if dataclasses.is_dataclass(value):
+            return tensors([getattr(value, f.name) for f in dataclasses.fields(value)])
+        if isinstance(value, dict):
+            return tensors(list(value.values()))
+        if isinstance(value, (list, tuple)):
+            return [found for part in value for found in tensors(part)]
+        return []
+
+    conditions = prepare(tiny_networks(), inputs(1))
+    moved = tensors(conditions.to(torch.device("meta")))
+    assert len(moved) == len(tensors(conditions)) > 30
+    assert all(tensor.is_meta for tensor in moved)
+    assert not any(tensor.is_meta for tensor in tensors(conditions))
+    assert conditions.unconditional().to(torch.device("meta")).num_frames == FRAMES
