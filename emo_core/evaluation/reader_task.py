@@ -76,6 +76,9 @@ class ReaderTask:
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.network.named_parameters())
 
+    def rate_factor(self, name: str) -> float:
+        return 1.0
+
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         num_people, num_pictures = self.mouth_open_PK.shape
         pairs = (self.num_pairs,)

@@ -48,6 +48,9 @@ class FrontEndTask:
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.network.named_parameters())
 
+    def rate_factor(self, name: str) -> float:
+        return 1.0
+
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.sound_BN), (self.batch,), generator=generator)
         num_steps = self.shapes_BTA.shape[1]

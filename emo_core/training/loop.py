@@ -40,6 +40,10 @@ class Task(Protocol):
         """Parameters that the optimiser moves, by their name in `network`."""
         ...
 
+    def rate_factor(self, name: str) -> float:
+        """Factor on the learning rate of one of the learning parameters."""
+        ...
+
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a batch by `generator` and return scalars; "loss" is the one that is minimised.
 
@@ -102,8 +106,11 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
     for parameter in parameters:
         parameter.requires_grad_(True)
     task.network.to(accelerator.device, memory_format=torch.channels_last)
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        by_factor.setdefault(task.rate_factor(name), []).append(parameter)
     optimizer = torch.optim.AdamW(
-        parameters,
+        [{"params": group, "factor": factor} for factor, group in sorted(by_factor.items())],
         lr=settings.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=settings.weight_decay,
@@ -128,7 +135,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
     log = _Log(folder / "log.csv", every=20)
     for step in progress:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, settings)
+            group["lr"] = group["factor"] * learning_rate_at(step, settings)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         with autocast():
             scalars = task.loss(generator)

@@ -17,7 +17,7 @@ from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler
 from ..video.stills import contact_sheet, save_image
 from .latents import Batch, LatentClips, draw_batch
-from .stages import Stage, learning_parameters
+from .stages import Stage, learning_parameters, rate_factor
 
 SHOWN_CLIPS = 8
 SHOWN_STEPS = 12
@@ -49,6 +49,9 @@ class StageTask:
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         return dict(learning_parameters(self.networks.parts(), self.stage))
+
+    def rate_factor(self, name: str) -> float:
+        return rate_factor(name, self.stage)
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         batch = self._draw(generator, num_clips=self.num_clips)

@@ -46,6 +46,9 @@ class Stage:
     """Share of samples that begin a film: motion frames of zeros."""
     motion_noise: float = 0.08
     """Standard deviation of noise on the motion latents, so that small errors do not add up."""
+    young: str | None = None
+    """Pattern of parameters that are new in this stage; they learn faster."""
+    young_factor: float = 5.0
     mouth_weight: float = 0.0
     """Extra weight of the loss where the mouth is."""
 
@@ -69,6 +72,7 @@ STAGES = {
         is_audio_fed=True,
         is_speed_fed=False,
         num_frames=12,
+        young=f"{AUDIO_LAYERS}|{TEMPORAL_LAYERS}",
         mouth_weight=4.0,
     ),
     3: Stage(
@@ -79,6 +83,7 @@ STAGES = {
         is_audio_fed=True,
         is_speed_fed=True,
         num_frames=12,
+        young=SPEED_LAYERS,
         mouth_weight=2.0,
     ),
 }
@@ -89,6 +94,12 @@ def is_learning(name: str, stage: Stage) -> bool:
     if any(re.search(pattern, name) for pattern in stage.rests):
         return False
     return stage.learns is None or re.search(stage.learns, name) is not None
+
+
+def rate_factor(name: str, stage: Stage) -> float:
+    """Factor on the learning rate of the parameter `name`."""
+    is_young = stage.young is not None and re.search(stage.young, name) is not None
+    return stage.young_factor if is_young else 1.0
 
 
 def learning_parameters(

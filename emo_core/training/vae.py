@@ -76,6 +76,9 @@ class VAETask:
             if self.is_encoder_learning or name.startswith("net.decoder.")
         }
 
+    def rate_factor(self, name: str) -> float:
+        return 1.0
+
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         device = next(self.network.parameters()).device
         target = self._crops(generator).to(device) * 2.0 - 1.0

@@ -13,7 +13,7 @@ from emo_core.training.initialise import initialise
 from emo_core.training.latents import LatentClips, draw_batch
 from emo_core.training.loop import LoopSettings, fit, learning_rate_at
 from emo_core.training.stage_task import StageTask
-from emo_core.training.stages import STAGES, is_learning
+from emo_core.training.stages import STAGES, is_learning, rate_factor
 
 CLIPS, FRAMES, SIDE = 3, 15, 8
 
@@ -127,6 +127,9 @@ def test_a_resumed_run_ends_where_the_whole_run_ends(tmp_path: Path) -> None:
     fit(whole, settings, tmp_path / "whole")
 
     class Interrupted(StageTask):
+        def rate_factor(self, name: str) -> float:
+            return 1.0
+
         def loss(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
             if generator.initial_seed() == 3:
                 raise KeyboardInterrupt
@@ -216,3 +219,49 @@ def test_learning_rate_warms_up_and_fades() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] or max(rates) == rates[10]
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_what_is_new_in_a_stage_learns_faster() -> None:
+    names = {
+        "temporal": "backbone.mid_block.motion_modules.0.temporal_transformer.proj_in.weight",
+        "audio": "backbone.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight",
+        "spatial": "backbone.mid_block.attentions.0.transformer_blocks.0.attn1.to_v.weight",
+        "speed": "backbone.speed_embedding.linear_1.weight",
+    }
+    faster = {
+        number: {part for part, name in names.items() if rate_factor(name, stage) > 1.0}
+        for number, stage in STAGES.items()
+    }
+    assert faster == {1: set(), 2: {"temporal", "audio"}, 3: {"speed"}}
+
+
+def test_the_rate_factor_reaches_the_optimiser(tmp_path: Path) -> None:
+    """After one step of Adam a weight has moved by about its learning rate."""
+
+    class TwoWeights:
+        def __init__(self) -> None:
+            self.network = torch.nn.ParameterDict(
+                {
+                    "slow": torch.nn.Parameter(torch.zeros(1)),
+                    "fast": torch.nn.Parameter(torch.zeros(1)),
+                }
+            )
+
+        def learning_parameters(self) -> dict[str, torch.nn.Parameter]:
+            return dict(self.network.items())
+
+        def rate_factor(self, name: str) -> float:
+            return 4.0 if name == "fast" else 1.0
+
+        def loss(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            return {"loss": -self.network["slow"].sum() - self.network["fast"].sum()}
+
+        def show(self, folder: Path, name: str) -> None:
+            pass
+
+    task = TwoWeights()
+    settings = LoopSettings(steps=1, learning_rate=0.01, warmup_steps=1, ema_decay=0.0)
+    fit(task, settings, tmp_path)
+    slow, fast = float(task.network["slow"]), float(task.network["fast"])
+    assert slow == pytest.approx(0.01, rel=1e-3)
+    assert fast == pytest.approx(0.04, rel=1e-3)
