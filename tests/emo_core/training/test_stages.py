@@ -127,9 +127,6 @@ def test_a_resumed_run_ends_where_the_whole_run_ends(tmp_path: Path) -> None:
     fit(whole, settings, tmp_path / "whole")
 
     class Interrupted(StageTask):
-        def rate_factor(self, name: str) -> float:
-            return 1.0
-
         def loss(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
             if generator.initial_seed() == 3:
                 raise KeyboardInterrupt
@@ -262,6 +259,6 @@ def test_the_rate_factor_reaches_the_optimiser(tmp_path: Path) -> None:
     task = TwoWeights()
     settings = LoopSettings(steps=1, learning_rate=0.01, warmup_steps=1, ema_decay=0.0)
     fit(task, settings, tmp_path)
-    slow, fast = float(task.network["slow"]), float(task.network["fast"])
+    slow, fast = (float(task.network[name].detach()) for name in ("slow", "fast"))
     assert slow == pytest.approx(0.01, rel=1e-3)
     assert fast == pytest.approx(0.04, rel=1e-3)
