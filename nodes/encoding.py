@@ -8,7 +8,7 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..emo_core.audio.encoder import encode_sound
+from ..emo_core.audio.encoder import AudioEncoder, encode_sound
 from ..emo_core.audio.front_end import SAMPLE_RATE_HZ
 from ..emo_core.audio.waveform import check_waveform, num_video_frames, to_mono
 from ..emo_core.config import PIXELS_PER_LATENT
@@ -199,5 +199,20 @@ class AudioEncode(io.ComfyNode):
         comfy.model_management.load_models_gpu([wire.patcher], force_full_load=True)
         sound = to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(wire.patcher.load_device)
         num_frames = num_video_frames(waveform.duration_s, fps=rate)
-        features = encode_sound(wire.encoder, sound, fps=rate, num_frames=num_frames)
+        features = encode_sound(
+            _Interruptible(wire.encoder), sound, fps=rate, num_frames=num_frames
+        )
         return io.NodeOutput(Audio(features_FLD=features.cpu(), fps=rate), num_frames)
+
+
+class _Interruptible:
+    """An audio encoder that looks for an interrupt before each stretch of a long sound."""
+
+    def __init__(self, encoder: AudioEncoder) -> None:
+        self.encoder = encoder
+        self.rate_hz = encoder.rate_hz
+        self.first_center_s = encoder.first_center_s
+
+    def __call__(self, waveform_BN: Tensor) -> Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return self.encoder(waveform_BN)
