@@ -39,7 +39,7 @@ def test_comfyuis_wav2vec2_gives_the_features_of_transformers(pack, wav2vec2):
             made = encode_sound(wire.encoder, heard, fps=25.0, num_frames=12)
             wanted = encode_sound(ours, heard, fps=25.0, num_frames=12)
         assert made.shape == (12, 12, 768)
-        assert (made - wanted).abs().max() < 2e-4
+        assert (made - wanted).abs().max() < 1e-3
     assert wire.patcher.is_dynamic() is wire.is_dynamic()
 
 
