@@ -1,9 +1,14 @@
 """Face region and head speed: what becomes of masks, boxes, landmarks and curves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from graph import Graph, make_graph, sound
+from tiny import tiny_config
+
+from emo_core.checkpoints.emo import build_networks, save_emo
 
 DEFAULTS = (25.0, 1.0, 0.2)
 """Of landmarks_fps, landmarks_scale and smoothing."""
@@ -146,3 +151,41 @@ def test_wrong_wires_name_the_node_and_the_cure(graph, toy):
     with pytest.raises(ValueError, match="EMO Clip Stitcher: the VAE has 4 latent channels"):
         bad = {"latent_0": {"samples": torch.zeros(4, 16, 8, 8)}}
         graph.node("ClipStitcher").execute(bad, graph.vae, 0.0, 18)
+
+
+def test_another_familys_model_is_refused(graph):
+    class OtherModel:
+        model = torch.nn.Linear(1, 1)
+
+    for run in (
+        lambda: graph.guider(model=OtherModel()),
+        lambda: graph.node("AudioEncode").execute(OtherModel(), sound(0.5), 0.0),
+        lambda: graph.node("DDIM").execute(OtherModel(), 5),
+    ):
+        with pytest.raises(
+            ValueError, match="EMO .*: the MODEL is Linear. Expected one that"
+        ):
+            run()
+
+
+def test_a_speed_for_a_checkpoint_without_speed_layers_is_refused(pack, toy, tmp_path):
+    config = tiny_config()
+    backbone = dataclasses.replace(config.backbone, speed=None)
+    networks = build_networks(dataclasses.replace(config, backbone=backbone))
+    save_emo(networks, tmp_path / "speechless.safetensors", dtype=torch.float32)
+    files = dataclasses.replace(toy, model=tmp_path / "speechless.safetensors")
+    without = make_graph(pack, files)
+    speed = without.node("HeadSpeed").execute(12.0, *DEFAULTS).args[0]
+    with pytest.raises(ValueError, match="EMO Guider: a head speed is connected, but this checkp"):
+        without.guider(head_speed=speed)
+    assert torch.isfinite(without.film()).all()
+
+
+def test_a_reference_of_another_checkpoint_is_refused(graph):
+    net = graph.reference.net
+    unet = dataclasses.replace(net.config.backbone.unet, layers_per_block=2)
+    backbone = dataclasses.replace(net.config.backbone, unet=unet)
+    other = dataclasses.replace(net, config=dataclasses.replace(net.config, backbone=backbone))
+    mixed = dataclasses.replace(graph, reference=dataclasses.replace(graph.reference, net=other))
+    with pytest.raises(ValueError, match="encoded by another checkpoint's ReferenceNet"):
+        mixed.guider()
