@@ -48,7 +48,7 @@ lint: setup
 
 RUNS := runs/demo
 train: setup
-	$(EMO) data --split train --clips 2400 --out $(RUNS)/clips
+	$(EMO) data --split train --clips 1533 --out $(RUNS)/clips
 	$(EMO) train vae --clips $(RUNS)/clips --out $(RUNS)/vae --resume
 	$(EMO) train front-end --out $(RUNS)/front_end --resume
 	$(EMO) train encode --clips $(RUNS)/clips --vae $(RUNS)/vae/vae.safetensors \

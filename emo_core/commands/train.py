@@ -153,7 +153,7 @@ def _export(options: argparse.Namespace) -> None:
     networks = load_networks(options.checkpoint)
     vae = load_vae(options.vae, scale=networks.config.latent_scale)
     preview = fit_preview(LatentClips.load(options.data), vae)
-    config = dataclasses.replace(networks.config, latent_preview=preview)
+    config = dataclasses.replace(networks.config, latent_preview=preview, sampling=presets.SAMPLING)
     networks = dataclasses.replace(networks, config=config)
     for path in (options.out / name for name in ("emo", "vae", "loras")):
         path.mkdir(parents=True, exist_ok=True)

@@ -162,9 +162,7 @@ def test_another_familys_model_is_refused(graph):
         lambda: graph.node("AudioEncode").execute(OtherModel(), sound(0.5), 0.0),
         lambda: graph.node("DDIM").execute(OtherModel(), 5),
     ):
-        with pytest.raises(
-            ValueError, match="EMO .*: the MODEL is Linear. Expected one that"
-        ):
+        with pytest.raises(ValueError, match="EMO .*: the MODEL is Linear. Expected one that"):
             run()
 
 
