@@ -114,8 +114,7 @@ def test_a_bad_graph_is_explained(server, change, message):
     assert message in run.error
 
 
-def test_a_second_checkpoint_and_unloading(server):
-    """Another model in between, then everything unloaded: the film is the same."""
+def test_after_unloading_everything_the_film_is_the_same(server):
     first = server.run(with_images(talk_prompt(seed=7)))
     server.post("/free", {"unload_models": True, "free_memory": True})
     second = server.run(with_images(talk_prompt(seed=7)))
