@@ -247,6 +247,8 @@ def test_interrupt_leaves_no_file(files: dict[str, Path], tmp_path: Path) -> Non
     """A real signal to a real process while it samples."""
     script = (
         "import os, signal, sys\n"
+        # A shell that runs tests in the background has its children ignore the signal.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from emo_core.sampling import generate\n"
         "plain = generate.guided\n"
         "def guided(*values, **options):\n"
