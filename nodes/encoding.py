@@ -39,6 +39,17 @@ ANCHORS = {
 LARGEST_SIDE = 2048
 
 
+def _side_input(name: str) -> io.Input:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=LARGEST_SIDE,
+        step=PIXELS_PER_LATENT,
+        tooltip="Pixels, a multiple of 8. 0 takes the size that the checkpoint was made for.",
+    )
+
+
 class ReferenceEncode(io.ComfyNode):
     NAME = "EMO Reference Encode"
 
@@ -55,24 +66,8 @@ class ReferenceEncode(io.ComfyNode):
                 ReferenceNetType.Input("reference_net", tooltip="From Load EMO Model."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the checkpoint."),
                 io.Image.Input("image", tooltip="One portrait: head and shoulders, face visible."),
-                io.Int.Input(
-                    "width",
-                    default=0,
-                    min=0,
-                    max=LARGEST_SIDE,
-                    step=PIXELS_PER_LATENT,
-                    tooltip="Pixels, a multiple of 8. 0 takes the size that the checkpoint was "
-                    "made for.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=0,
-                    min=0,
-                    max=LARGEST_SIDE,
-                    step=PIXELS_PER_LATENT,
-                    tooltip="Pixels, a multiple of 8. 0 takes the size that the checkpoint was "
-                    "made for.",
-                ),
+                _side_input("width"),
+                _side_input("height"),
                 io.Combo.Input(
                     "crop",
                     options=list(ANCHORS),

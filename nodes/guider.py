@@ -80,10 +80,9 @@ class ClipGuider(CFGGuider):
                 sampling.end()
                 finished.append(clip[: span.num_frames])
                 led_by = finished[-1]
-                if sigmas[-1] > 0:  # The clip is still noisy; what it will become leads.
-                    led_by = self.model_patcher.model.process_latent_out(sampling.estimates[-1])
-                if span.num_frames < self._num_motion_frames and len(finished) > 1:
-                    led_by = torch.cat([finished[-2].to(led_by), led_by])
+                if sigmas[-1] > 0 and sampling.latest is not None:
+                    # The clip is still noisy; what it will become leads.
+                    led_by = self.model_patcher.model.process_latent_out(sampling.latest)
         finally:
             self._forget()
         sampling.end_film(finished[-1])

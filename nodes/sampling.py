@@ -86,7 +86,7 @@ def guidance_input() -> io.Input:
         max=20.0,
         step=0.1,
         tooltip="How strictly portrait and voice are followed. 0 takes the checkpoint's own value, "
-        "1 is off and twice as fast, 2 to 4 is usual.",
+        "1 is off and faster, 2 to 4 is usual.",
     )
 
 

@@ -110,29 +110,50 @@ def test_rescale_cfg_and_another_schedule_change_the_film(graph, film):
 
 
 def test_context_windows_see_their_own_sound(graph, pack):
-    """All 15 frames in one sampling call, windows of 4: one whole-film window equals no windows."""
+    """All 15 frames in one sampling call; windows that do not overlap are clips of their own."""
+    import comfy.sample
     import comfy.samplers
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
-    def run(model, length):
-        settings = ("standard_uniform", 1, False, "pyramid", 0, False)
-        windowed = model
-        if length:
-            windowed = ContextWindowsManualNode.execute(model, length, 2, *settings).args[0]
-        positive, negative, latent = graph.conditioning(num_frames=15)
-        guider = comfy.samplers.CFGGuider(windowed)
+    speed = graph.node("HeadSpeed").execute(20.0, 25.0, 1.0, 0.2).args[0]
+    model_sampling = graph.model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(model_sampling, "simple", 3)
+    noise = comfy.sample.prepare_noise(torch.zeros(15, 4, 8, 8), 5)
+
+    def run(model, first, count):
+        inputs = graph.conditioning(first_frame=first, num_frames=count, head_speed=speed)
+        positive, negative, latent = inputs
+        guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, negative)
         guider.set_cfg(2.0)
-        model_sampling = model.get_model_object("model_sampling")
-        sigmas = comfy.samplers.calculate_sigmas(model_sampling, "simple", 3)
-        return sample(guider, latent, comfy.samplers.sampler_object("euler"), sigmas)
+        with torch.inference_mode():
+            return guider.sample(
+                noise[first : first + count],
+                latent["samples"],
+                comfy.samplers.sampler_object("euler"),
+                sigmas,
+                seed=5,
+                disable_pbar=True,
+            )
 
-    whole = run(graph.model, 0)
+    def windowed(length, *, has_anchor):
+        settings = ("standard_static", 1, False, "flat", 0, False)
+        return ContextWindowsManualNode.execute(
+            graph.model, length, 0, *settings, causal_window_fix=has_anchor
+        ).args[0]
+
+    whole = run(graph.model, 0, 15)
     assert whole.shape == (15, 4, 8, 8)
-    assert difference(run(graph.model, 16), whole) < 1e-5
-    windows = run(graph.model, 4)
-    assert torch.isfinite(windows).all()
-    assert difference(windows, whole) > 1e-3
+    assert difference(run(windowed(16, has_anchor=False), 0, 15), whole) < 1e-4
+    windows = run(windowed(5, has_anchor=False), 0, 15)
+    for first in (0, 5, 10):
+        clip = run(graph.model, first, 5)
+        assert difference(windows[first : first + 5], clip) < 1e-3, first
+    assert difference(windows, whole) > 1e-2
+    # With ComfyUI's extra frame in front of each window but the first.
+    anchored = run(windowed(5, has_anchor=True), 0, 15)
+    assert difference(anchored[:5], windows[:5]) < 1e-3
+    assert difference(anchored[5:], windows[5:]) > 1e-2
 
 
 @pytest.mark.filterwarnings("ignore")
