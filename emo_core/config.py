@@ -47,33 +47,91 @@ class UNetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IdentityConfig:
+    """A face recogniser's embedding becomes tokens that cross-attention reads (Hallo)."""
+
+    embedding_dim: int = 512
+    """Of ArcFace, not normalised."""
+    num_tokens: int = 4
+    token_dim: int = 768
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReferenceNetConfig:
     """The twin UNet that reads the reference image and the motion frames."""
 
     unet: UNetConfig = field(default_factory=UNetConfig)
     context_dim: int | None = None
     """Width of the cross-attention context; None where the net has no cross-attention."""
-    is_output_present: bool = False
-    """Whether the file holds conv_norm_out and conv_out, which reading features never runs."""
+    is_feature_after_attention: bool = False
+    """Whether a block's feature is the input of its cross-attention, after the norm (V-Express),
+    instead of the input of its self-attention."""
+    identity: IdentityConfig | None = None
+    """Where not None, its tokens are the context of both networks; else the context is zeros."""
+    is_context_alternating: bool = False
+    """Hallo's upstream tiles its two contexts, of an unknown person and of this one, over rows
+    that are ordered otherwise. Motion frames are therefore read under the two in turn, and so are
+    the frames' references. Its weights were trained and are run that way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceiverConfig:
+    """Tokens that gather what they need from the rows of a window (V-Express)."""
+
+    num_layers: int = 4
+    num_heads: int = 12
+    head_dim: int = 64
+    ff_mult: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioConfig:
-    """From the encoder's layers to tokens, one set per video frame."""
+    """From the encoder's layers to tokens, one set per video frame.
 
+    A row is what the encoder says of one moment; `timing` says which moments the rows of a frame
+    are. A frame's window is its own rows and those of `window_margin` frames on each side.
+    """
+
+    encoder: str = "wav2vec2"
+    """Or "whisper"; not read where the checkpoint brings its own front end."""
+    timing: str = "frame_centers"
+    """One of `AUDIO_TIMINGS`."""
     num_layers: int = 12
-    """Encoder layers that are used, side by side."""
+    """Hidden states that are used side by side, the last ones of the encoder."""
     feature_dim: int = 768
+    rows_per_frame: int = 1
     window_margin: int = 2
     """Video frames heard on each side of a frame."""
+    is_padded_by_zeros: bool = False
+    """What stands past both ends of the sound: zeros, or the edge row repeated."""
+    projection: str | None = "mlp"
+    """"mlp", "perceiver", or None: every row's every layer is a token."""
     hidden_dim: int = 512
+    """Inside the mlp."""
+    perceiver: PerceiverConfig | None = None
     num_tokens: int = 32
     token_dim: int = 768
 
+    def __post_init__(self) -> None:
+        if self.timing not in AUDIO_TIMINGS:
+            raise InputError(
+                f"audio config: timing {self.timing!r} is unknown; expected one of "
+                f"{', '.join(AUDIO_TIMINGS)}."
+            )
+
     @property
     def window(self) -> int:
-        """Frames in one window."""
-        return 2 * self.window_margin + 1
+        """Rows in one window."""
+        return (2 * self.window_margin + 1) * self.rows_per_frame
+
+
+AUDIO_TIMINGS = {
+    "frame_centers": "the encoder's output, interpolated at the centre of every frame (emo)",
+    "before_encoder": "one row per frame, made by interpolating wav2vec2's convolution features "
+    "before its transformer (Hallo)",
+    "after_encoder": "rows_per_frame rows per frame, made by interpolating the output (V-Express)",
+    "encoder_steps": "the encoder's own steps of 20 ms nearest to a frame (EchoMimic)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +172,8 @@ class TemporalConfig:
     """Length of the position table: motion frames and new frames together."""
     num_attention_blocks: int = 2
     num_motion_frames: int = 4
+    levels: tuple[bool, ...] | None = None
+    """Which resolutions have temporal modules, finest first; None: all. The middle always has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,21 +183,54 @@ class BackboneConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
     has_reference_attention: bool = True
     """`attn1_5`: keys and values from the ReferenceNet alone."""
+    is_reference_joined: bool = False
+    """`attn1`'s keys and values are the frame's own and then the ReferenceNet's."""
+    reference_scale: float = 1.0
+    """Factor on what `attn1_5` adds, as trained or as its authors run it."""
+    audio_scale: float = 1.0
+    """Factor on what the attention to the audio tokens adds."""
     context_dim: int | None = 768
-    """Width of the tokens that `attn2` reads."""
+    """Width of the tokens that `attn2` reads: audio, or identity with audio modules."""
+    has_audio_modules: bool = False
+    """Transformers of their own for the sound, one per layer, with a cross-attention each for
+    background, face and lips (Hallo). They read the audio tokens instead of `attn2`."""
     audio: AudioConfig | None = field(default_factory=AudioConfig)
     temporal: TemporalConfig | None = field(default_factory=TemporalConfig)
     speed: SpeedConfig | None = field(default_factory=SpeedConfig)
     face_locator_channels: tuple[int, ...] | None = (16, 32, 64, 128)
+    face_locator_input: str = "mask"
+    """A key of `LOCATOR_INPUTS`: the face region, the same three times (Hallo), or a drawing of
+    eyes and nose (V-Express)."""
+    is_region_guided: bool = False
+    """Whether guidance's unconditional half goes without the locator's map."""
 
     def __post_init__(self) -> None:
-        if self.audio is not None and self.audio.token_dim != self.context_dim:
+        if self.has_reference_attention and self.is_reference_joined:
+            raise InputError(
+                "backbone config: the reference is read by attn1_5 or joined in attn1, not both."
+            )
+        has_audio_in_attn2 = self.audio is not None and not self.has_audio_modules
+        if has_audio_in_attn2 and self.audio.token_dim != self.context_dim:
             raise InputError(
                 f"backbone config: audio tokens are {self.audio.token_dim} wide but attn2 reads "
                 f"{self.context_dim}; make them equal."
             )
         if self.speed is not None and self.temporal is None:
             raise InputError("backbone config: speed layers live in temporal modules; add those.")
+        if self.face_locator_input not in LOCATOR_INPUTS:
+            raise InputError(
+                f"backbone config: face_locator_input {self.face_locator_input!r} is unknown; "
+                f"expected one of {', '.join(LOCATOR_INPUTS)}."
+            )
+
+    @property
+    def num_locator_inputs(self) -> int:
+        """Channels that the face locator sees."""
+        return LOCATOR_INPUTS[self.face_locator_input]
+
+
+LOCATOR_INPUTS = {"mask": 1, "mask_rgb": 3, "key_points": 3}
+"""What a face locator may see -> channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +247,28 @@ class DiffusionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowsConfig:
+    """Overlapping windows over all frames at every step, instead of clip after clip."""
+
+    overlap: int
+    """Frames that a window shares with the one before."""
+    is_loop: bool = False
+    """Whether the last window goes on with the film's first frames (EchoMimic)."""
+    shift: int = 0
+    """Frames by which all windows move on at every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig:
+    """What the motion frames are, beyond EMO's zeros first and then the last latents."""
+
+    is_first_reference: bool = False
+    """Before the first clip the reference stands for them, instead of zero maps (Hallo)."""
+    is_decoded: bool = False
+    """The last frames are decoded to pixels and encoded again (Hallo)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """What a checkpoint was made for: the defaults of command line and nodes."""
 
@@ -161,10 +276,21 @@ class SamplingConfig:
     """Pixels."""
     height: int = 512
     fps: float = 25.0
+    is_length_of_windows: bool = False
+    """Whether a film gets as many frames as whole windows have, at a rate stretched to the sound
+    (V-Express), unless a rate is asked for."""
     clip_frames: int = 12
-    """New frames per clip."""
+    """New frames per clip, or frames per window."""
     steps: int = 40
     guidance: float = 3.5
+    solver: str | None = None
+    """One of `sampling.schedule.SOLVERS`; None leaves the choice to the program."""
+    windows: WindowsConfig | None = None
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    noise_limit: float | None = None
+    """The first latents are clamped to this on both sides (EchoMimic)."""
+    has_median_filter: bool = False
+    """Whether the finished frames pass a median over 3 frames, rows and columns (V-Express)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +310,7 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     reference_net: ReferenceNetConfig = field(default_factory=ReferenceNetConfig)
     front_end: FrontEndConfig | None = None
-    """None: audio features come from a wav2vec2 folder."""
+    """None: audio features come from a wav2vec2 or whisper model of its own file."""
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     latent_scale: float = 0.18215
@@ -196,6 +322,12 @@ class ModelConfig:
         temporal = self.backbone.temporal
         if temporal is None:
             return
+        levels, unet = temporal.levels, self.backbone.unet
+        if levels is not None and len(levels) != len(unet.block_out_channels):
+            raise InputError(
+                f"model config: {len(levels)} temporal levels for {len(unet.block_out_channels)} "
+                "resolutions; give one each."
+            )
         needed = self.sampling.clip_frames + temporal.num_motion_frames
         if needed > temporal.num_positions:
             raise InputError(
@@ -203,6 +335,10 @@ class ModelConfig:
                 f"{temporal.num_motion_frames} motion frames need {needed} positions; the "
                 f"temporal modules have {temporal.num_positions}."
             )
+
+
+RETIRED_FIELDS = ("is_output_present",)
+"""Of configs that earlier versions wrote; they changed nothing that is computed."""
 
 
 def config_to_json(config: ModelConfig) -> str:
@@ -228,6 +364,7 @@ def _build(kind: type, values: object, *, path: str) -> typing.Any:
     if not isinstance(values, dict):
         raise InputError(f"{path} is {values!r}; expected the fields of {kind.__name__}.")
     hints = typing.get_type_hints(kind)
+    values = {name: value for name, value in values.items() if name not in RETIRED_FIELDS}
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise InputError(

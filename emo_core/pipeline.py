@@ -1,10 +1,12 @@
 """Portrait + voice -> film, from the parts of a checkpoint. The headless twin of the nodes.
 
-Letters: F frames of the film, H and W rows and columns of pixels, h and w of latents.
+Letters: F frames of the film, H and W rows and columns of pixels, C channels, h and w of latents,
+E width of an identity embedding.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +15,32 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .audio.encoder import AudioEncoder, Wav2Vec2Encoder, encode_sound
+from .audio.encoder import AudioEncoder, Wav2Vec2, Wav2Vec2Encoder
 from .audio.front_end import SAMPLE_RATE_HZ
-from .audio.waveform import Waveform, check_waveform, num_video_frames, to_mono
-from .audio.windows import windows_around_frames
+from .audio.rows import encode_rows
+from .audio.timing import FilmLength, film_length
+from .audio.waveform import Waveform, check_waveform, to_mono
+from .audio.whisper import Whisper, WhisperEncoder
 from .checkpoints.emo import Networks
 from .checkpoints.load import load_networks, load_vae
-from .config import PIXELS_PER_LATENT
+from .config import PIXELS_PER_LATENT, AudioConfig
 from .errors import InputError
-from .face.region import DEFAULT_BOX, box_to_mask
+from .face.placement import FacePlacement, usual_placement
 from .face.track import SpeedTrack, check_reach
+from .film import Clip, Film
+from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
 from .sampling.clip_plan import ClipSpan
-from .sampling.generate import OnStep, Predict, generate_clips
+from .sampling.generate import FilmNoise, OnStep, Predict, generate_clips
 from .sampling.schedule import make_scheduler
+from .sampling.windows import generate_in_windows
 from .video.images import Fit
+from .video.median import MedianFilter
 
 T = TypeVar("T")
+USUAL_SOLVER = "dpm++2m"
+FRAMES_AT_ONCE = 16
+"""Decoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +52,19 @@ class AnimateSettings:
     fps: float | None = None
     steps: int | None = None
     guidance: float | None = None
-    solver: str = "dpm++2m"
+    solver: str | None = None
     seed: int = 0
     speed_deg_s: float | None = None
     """Head speed; None leaves the speed layers out."""
-    reference_weight: float = 1.0
-    audio_weight: float = 1.0
-    speed_weight: float = 1.0
+    weights: Weights = AS_TRAINED
 
 
 class Animator:
     """A checkpoint and its VAE, ready to animate."""
 
-    def __init__(self, networks: Networks, vae: VAE, audio_encoder: AudioEncoder) -> None:
+    def __init__(
+        self, networks: Networks, vae: VAE, audio_encoder: AudioEncoder | Wav2Vec2 | Whisper
+    ) -> None:
         self.networks = networks
         self.vae = vae
         self.audio_encoder = audio_encoder
@@ -71,31 +82,42 @@ class Animator:
         """Load from files.
 
         Args:
-            audio_encoder: folder of a wav2vec2 model, for checkpoints without a front end.
+            checkpoint: see `checkpoints.families.open_checkpoint`.
+            audio_encoder: wav2vec2 or Whisper model, for checkpoints without a front end.
         """
         networks = load_networks(checkpoint, dtype=dtype)
         for network in networks.parts().values():
             network.to(device)
         encoder = networks.front_end
         if encoder is None:
+            audio = networks.config.backbone.audio
             if audio_encoder is None:
                 raise InputError(
-                    f"{checkpoint}: brings no audio encoder. Give the folder of the wav2vec2 model "
-                    "that it was made with as --audio-encoder."
+                    f"{checkpoint}: brings no audio encoder. Give the {audio.encoder} model that "
+                    "it was made with as --audio-encoder."
                 )
-            audio = networks.config.backbone.audio
-            encoder = Wav2Vec2Encoder.from_folder(
-                audio_encoder, num_layers=audio.num_layers, feature_dim=audio.feature_dim
-            ).to(device)
+            encoder = load_audio_encoder(audio_encoder, audio).to(device)
         loaded_vae = load_vae(vae, scale=networks.config.latent_scale, dtype=dtype).to(device)
         return cls(networks, loaded_vae, encoder)
 
-    def num_frames(self, waveform: Waveform, settings: AnimateSettings) -> int:
-        """Frames of the film for a sound."""
-        return num_video_frames(waveform.duration_s, fps=self.fps(settings))
+    def length(self, waveform: Waveform, settings: AnimateSettings) -> FilmLength:
+        """How many frames the film has for a sound, and how fast they follow each other."""
+        config = self.networks.config
+        return film_length(
+            waveform.samples.shape[-1],
+            sample_rate_hz=waveform.sample_rate_hz,
+            sampling=config.sampling,
+            audio=config.backbone.audio,
+            fps=settings.fps,
+        )
 
-    def fps(self, settings: AnimateSettings) -> float:
-        return _or_default(settings.fps, self.networks.config.sampling.fps)
+    def num_steps(self, length: FilmLength, settings: AnimateSettings) -> tuple[int, int]:
+        """Clips that are made one after the other, and denoising steps of each."""
+        sampling = self.networks.config.sampling
+        clips = 1
+        if sampling.windows is None:
+            clips = -(-length.num_frames // sampling.clip_frames)
+        return clips, _or_default(settings.steps, sampling.steps)
 
     def size(self, settings: AnimateSettings) -> tuple[int, int]:
         """Width and height in pixels.
@@ -114,21 +136,24 @@ class Animator:
         return width, height
 
     @torch.no_grad()
-    def animate(
+    def film(
         self,
         portrait_HW3: Tensor,
         waveform: Waveform,
         *,
         settings: AnimateSettings,
-        region_HW: Tensor | None = None,
-        on_step: OnStep | None = None,
-    ) -> Iterator[Tensor]:
-        """Yield the film clip by clip as frames [clip frames, H, W, 3] of 0..1.
+        face: FacePlacement | None = None,
+        identity_E: Tensor | None = None,
+        is_stretched: bool = False,
+    ) -> Film:
+        """Gather all conditions of a film.
 
         Args:
             portrait_HW3: 0..1, any size; scaled and cropped to the film's.
-            region_HW: face region at the film's size, 0..1; None takes a usual portrait's.
-            on_step: called after every denoising step.
+            face: None takes a usual portrait's.
+            identity_E: the face's embedding, for checkpoints that know identities; None is an
+                unknown person's.
+            is_stretched: squeeze the portrait to the film's size instead of cropping it.
 
         Raises:
             InputError: a setting that the checkpoint cannot use, or unusable sound.
@@ -136,113 +161,198 @@ class Animator:
         check_waveform(waveform, name="the voice")
         config = self.networks.config
         width, height = self.size(settings)
-        fps, num_frames = self.fps(settings), self.num_frames(waveform, settings)
-        device = next(self.networks.backbone.parameters()).device
-        dtype = next(self.networks.backbone.parameters()).dtype
-
-        portrait = Fit.of(portrait_HW3, width=width, height=height).portrait(portrait_HW3)
-        reference_latents = self.vae.encode(portrait[None].to(device)).to(dtype)
-        if region_HW is None:
-            region_HW = box_to_mask(DEFAULT_BOX, height=height, width=width)
-        elif tuple(region_HW.shape) != (height, width):
+        length = self.length(waveform, settings)
+        like = _like(self.networks)
+        if face is None:
+            face = usual_placement(width=width, height=height)
+        elif tuple(face.mask_HW.shape) != (height, width):
             raise InputError(
-                f"face region of {region_HW.shape[1]}x{region_HW.shape[0]} pixels for a film of "
-                f"{width}x{height}. Fit the mask to the film's size."
+                f"face region of {face.mask_HW.shape[1]}x{face.mask_HW.shape[0]} pixels for a film "
+                f"of {width}x{height}. Fit the mask to the film's size."
             )
-        sound = to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(device)
-        features = encode_sound(self.audio_encoder, sound, fps=fps, num_frames=num_frames)
-        prepare_clip = _ClipConditions(
-            networks=self.networks,
-            reference=self.networks.reference_net(reference_latents),
-            audio_windows=windows_around_frames(
-                features, margin=config.backbone.audio.window_margin
-            ).to(dtype),
-            speed_windows=self._speed_windows(settings, num_frames, device),
-            region=region_HW[None, None].to(device, dtype),
-            settings=settings,
-        )
-        clips = generate_clips(
-            prepare_clip,
-            scheduler=make_scheduler(config.diffusion, solver=settings.solver),
-            steps=_or_default(settings.steps, config.sampling.steps),
-            guidance=prepare_clip.guidance,
-            num_frames=num_frames,
+        if identity_E is not None and config.reference_net.identity is None:
+            raise InputError(
+                f"identity: checkpoints of family {config.family} know none. Leave it out."
+            )
+        fit = Fit.of(portrait_HW3, width=width, height=height, is_stretched=is_stretched)
+        latents = self.vae.encode(fit.portrait(portrait_HW3)[None].to(like.device)).to(like)
+        rows_RLD = encode_rows(
+            self.audio_encoder,
+            to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(like.device),
+            config.backbone.audio,
+            fps=length.fps,
+            num_frames=length.num_frames,
             clip_frames=config.sampling.clip_frames,
-            num_motion_frames=config.backbone.temporal.num_motion_frames,
-            latent_shape=tuple(reference_latents.shape[1:]),
-            seed=settings.seed,
-            device=device,
-            on_step=on_step,
         )
-        for clip in clips:
-            yield self.vae.decode(clip.latents).cpu()
+        return Film(
+            config=config,
+            width=width,
+            height=height,
+            num_frames=length.num_frames,
+            num_sampled_frames=length.num_sampled_frames,
+            fps=length.fps,
+            reference=self.networks.reference_net.read_reference(latents, embedding_E=identity_E),
+            rows_RLD=rows_RLD,
+            speed_deg_s_F=self._speeds(settings, length),
+            face=face,
+            weights=settings.weights,
+        )
 
-    def _speed_windows(
-        self, settings: AnimateSettings, num_frames: int, device: torch.device
-    ) -> Tensor | None:
-        speed = self.networks.config.backbone.speed
+    @torch.no_grad()
+    def sample(
+        self, film: Film, *, settings: AnimateSettings, on_step: OnStep | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the film's latents [frames, C, h, w], clip by clip or all at once."""
+        config = self.networks.config
+        sampling = config.sampling
+        solver = _or_default(settings.solver, sampling.solver or USUAL_SOLVER)
+        guidance = _or_default(settings.guidance, sampling.guidance)
+        conditions = _Conditions(self.networks, film, guidance=guidance)
+        loop = {
+            "scheduler": make_scheduler(config.diffusion, solver=solver),
+            "steps": _or_default(settings.steps, sampling.steps),
+            "guidance": guidance,
+            "device": conditions.like.device,
+            "on_step": on_step,
+        }
+        num_drawn = sampling.clip_frames if sampling.windows is None else film.num_sampled_frames
+        noise = FilmNoise(settings.seed, clip_frames=num_drawn, shape=film.latent_shape)
+        if sampling.windows is None:
+            for clip in generate_clips(
+                conditions.of_clip,
+                num_frames=film.num_frames,
+                clip_frames=sampling.clip_frames,
+                num_motion_frames=config.backbone.temporal.num_motion_frames,
+                noise=noise,
+                motion=first_motion(film),
+                recode_motion=self._recoded if sampling.motion.is_decoded else None,
+                **loop,
+            ):
+                yield clip.latents
+            return
+        latents = generate_in_windows(
+            conditions.of_window,
+            noise_FChw=limited(noise.next_clip(), sampling.noise_limit),
+            length=sampling.clip_frames,
+            config=sampling.windows,
+            **loop,
+        )
+        yield latents[: film.num_frames]
+
+    @torch.no_grad()
+    def animate(
+        self, film: Film, *, settings: AnimateSettings, on_step: OnStep | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time.
+
+        Args:
+            on_step: called after every denoising step.
+        """
+        median = MedianFilter() if self.networks.config.sampling.has_median_filter else None
+        for latents in self.sample(film, settings=settings, on_step=on_step):
+            for part in latents.split(FRAMES_AT_ONCE):
+                frames = self.vae.decode(part).cpu()
+                frames = frames if median is None else median.push(frames)
+                if len(frames):
+                    yield frames
+        if median is not None:
+            yield median.finish()
+
+    def _recoded(self, latents: Tensor) -> Tensor:
+        """Through pixels, which are cut to 0..1, and back."""
+        return self.vae.encode(self.vae.decode(latents))
+
+    def _speeds(self, settings: AnimateSettings, length: FilmLength) -> Tensor | None:
+        config = self.networks.config
         if settings.speed_deg_s is None:
             return None
-        if speed is None:
+        if config.backbone.speed is None:
             raise InputError(
-                f"head speed {settings.speed_deg_s}: this checkpoint has no speed layers. Leave "
-                "the speed out, or use a checkpoint of family emo."
+                f"head speed {settings.speed_deg_s}: this checkpoint, of family {config.family}, "
+                "has no speed layers. Leave the speed out, or use a checkpoint of family emo."
             )
         track = SpeedTrack.steady(settings.speed_deg_s)
-        values = track.at_frames(num_frames=num_frames, fps=self.fps(settings)).to(device)
-        check_reach(values, highest=speed.bucket_centers_deg_s[-1])
-        return windows_around_frames(values, margin=speed.window_margin)
+        values = track.at_frames(num_frames=length.num_frames, fps=length.fps)
+        check_reach(values, highest=config.backbone.speed.bucket_centers_deg_s[-1])
+        return values
 
 
-@dataclass(frozen=True)
-class _ClipConditions:
-    """Prepares one clip after another; an instance is the loop's `PrepareClip`."""
+def first_motion(film: Film) -> Tensor | None:
+    """Latents that lead a film's first clip; None are maps of zeros, or no motion frames at all."""
+    if not film.config.sampling.motion.is_first_reference:
+        return None
+    num_frames = film.config.backbone.temporal.num_motion_frames
+    return film.reference.latents_1CHW.expand(num_frames, -1, -1, -1)
 
-    networks: Networks
-    reference: dict[str, Tensor]
-    audio_windows: Tensor
-    speed_windows: Tensor | None
-    region: Tensor
-    settings: AnimateSettings
 
-    @property
-    def guidance(self) -> float:
-        return _or_default(self.settings.guidance, self.networks.config.sampling.guidance)
+def limited(noise: Tensor, limit: float | None) -> Tensor:
+    """A film's first latents, clamped where the family clamps them."""
+    return noise if limit is None else noise.clamp(-limit, limit)
 
-    def __call__(self, span: ClipSpan, motion_latents: Tensor | None) -> Predict:
-        clip_frames = self.networks.config.sampling.clip_frames
-        dtype = self.region.dtype
-        # A shorter last clip is generated whole; past the film's end its last sound is held.
-        frame_F = torch.arange(span.first, span.first + clip_frames, device=self.region.device)
-        frame_F = frame_F.clamp(max=len(self.audio_windows) - 1)
+
+def load_audio_encoder(path: Path, audio: AudioConfig) -> Wav2Vec2Encoder | WhisperEncoder:
+    """Load the model that a checkpoint hears with, from a file or a folder.
+
+    Raises:
+        InputError: nothing loadable there, or another model than the checkpoint was made with.
+    """
+    expected = {"num_layers": audio.num_layers, "feature_dim": audio.feature_dim}
+    if audio.encoder == "whisper":
+        return WhisperEncoder.load(path, **expected)
+    if path.is_dir():
+        return Wav2Vec2Encoder.from_folder(path, **expected)
+    return Wav2Vec2Encoder.from_file(path, **expected)
+
+
+class _Conditions:
+    """Prepares clips and windows of a film for the sampling loops."""
+
+    def __init__(self, networks: Networks, film: Film, *, guidance: float) -> None:
+        self.networks = networks
+        self.film = film
+        self.like = _like(networks)
+        whole = film.clip(range(0), motion=None)
+        # Guidance of 1 is none: its other half is not asked for.
+        halves = [whole] if guidance == 1.0 else [whole, whole.unconditional()]
+        self.shared = {
+            half.is_conditional: half.share(networks.backbone, like=self.like) for half in halves
+        }
+
+    def of_clip(self, span: ClipSpan, motion_latents: Tensor | None) -> Predict:
+        """The loop's `PrepareClip`. A shorter last clip is generated whole."""
+        clip_frames = self.film.config.sampling.clip_frames
         motion = None
         if motion_latents is not None:
-            motion = self.networks.reference_net(motion_latents.to(dtype))
+            motion = self.networks.reference_net.read_motion(
+                motion_latents.to(self.like), identity_2TD=self.film.reference.identity_2TD
+            )
+        frames = range(span.first, span.first + clip_frames)
+        return self._predictor(self.film.clip(frames, motion=motion))
+
+    def of_window(self, frames: list[int]) -> Predict:
+        """The loop's `PrepareWindow`."""
+        return self._predictor(Clip(film=self.film, frames=tuple(frames), motion=None))
+
+    def _predictor(self, clip: Clip) -> Predict:
         backbone = self.networks.backbone
-        conditional = backbone.prepare(
-            num_frames=clip_frames,
-            like=self.region,
-            reference=self.reference,
-            motion=motion,
-            audio_windows_BFWLD=self.audio_windows[frame_F][None],
-            speed_windows_BFW=(
-                None if self.speed_windows is None else self.speed_windows[frame_F][None]
-            ),
-            region_B1HW=self.region,
-            reference_weight=self.settings.reference_weight,
-            audio_weight=self.settings.audio_weight,
-            speed_weight=self.settings.speed_weight,
-        )
-        unconditional = None if self.guidance == 1.0 else conditional.unconditional()
+        prepared = [
+            dataclasses.replace(clip, is_conditional=is_conditional).prepare(
+                backbone, shared, like=self.like
+            )
+            for is_conditional, shared in self.shared.items()
+        ]
 
         def predict(latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor | None]:
-            latents = latents.to(dtype)
-            first = backbone(latents, timestep, conditional)
-            if unconditional is None:
-                return first, None
-            return first, backbone(latents, timestep, unconditional)
+            latents = latents.to(self.like)
+            answers = [backbone(latents, timestep, conditions) for conditions in prepared]
+            return answers[0], answers[1] if len(answers) > 1 else None
 
         return predict
+
+
+def _like(networks: Networks) -> Tensor:
+    """What conditions are projected to: device and dtype of the networks."""
+    return next(networks.backbone.parameters()).new_empty(0)
 
 
 def _or_default(value: T | None, default: T) -> T:

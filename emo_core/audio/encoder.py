@@ -3,19 +3,23 @@
 Both encoders turn 16 kHz sound into steps of 20 ms. A long file is encoded in stretches that
 overlap by a context, so the memory does not grow with its length.
 
-Letters: N samples, T steps of 20 ms, F video frames, L layers, D feature width.
+Letters: B sounds, N samples, T steps of 20 ms, R rows asked for, F video frames, L layers,
+D feature width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
+from .wav2vec2 import build, interpolated, load_folder
+from .weights import read_weights
 from .windows import sample_at_frames
 
 STRETCH_STEPS = 1500
@@ -24,6 +28,7 @@ CONTEXT_STEPS = 100
 """Heard on each side of a stretch and then dropped: 2 s."""
 
 
+@runtime_checkable
 class AudioEncoder(Protocol):
     """Anything that turns (B, N) samples into (B, T, L, D) features."""
 
@@ -33,8 +38,28 @@ class AudioEncoder(Protocol):
     def __call__(self, waveform_BN: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class Wav2Vec2(Protocol):
+    """A wav2vec2 model that lets its convolutions' features be resampled on their way."""
+
+    def hidden_states(self, waveform_BN: Tensor, position_R: Tensor | None = None) -> Tensor:
+        """Return all layers' outputs, (B, R, L, D), without the embedding before the first.
+
+        Args:
+            waveform_BN: N at least 400; step t hears samples 320 t to 320 t + 400, and there is
+                no padding at the end.
+            position_R: where between the steps the convolutions' features are taken (see
+                `wav2vec2.interpolated`) before projection and transformer; None takes each step.
+        """
+        ...
+
+
 class Wav2Vec2Encoder(nn.Module):
-    """All transformer layers of a wav2vec2 model, as transformers computes them."""
+    """All transformer layers of a wav2vec2 model, as transformers computes them.
+
+    Where norms stand before the layers (large models), the last layer's output is taken after the
+    final norm, as in transformers below 5 and in ComfyUI.
+    """
 
     rate_hz = SAMPLE_RATE_HZ / STEP_SAMPLES
     first_center_s = 200.0 / SAMPLE_RATE_HZ
@@ -48,41 +73,61 @@ class Wav2Vec2Encoder(nn.Module):
     def from_folder(cls, folder: Path, *, num_layers: int, feature_dim: int) -> Wav2Vec2Encoder:
         """Load a folder in Hugging Face's layout (config.json and safetensors weights).
 
+        Args:
+            num_layers: that a checkpoint reads; all that the model has, or 1 for the last.
+
         Raises:
             InputError: nothing loadable there, or another number or width of layers.
         """
-        # Imported here: transformers takes seconds, and checkpoints with a front end need none.
-        from transformers import Wav2Vec2Config, Wav2Vec2Model
+        return cls(load_folder(folder))._checked(
+            folder, num_layers=num_layers, feature_dim=feature_dim
+        )
 
-        if not (folder / "config.json").is_file():
+    @classmethod
+    def from_file(cls, path: Path, *, num_layers: int, feature_dim: int) -> Wav2Vec2Encoder:
+        """Load one file of weights in Hugging Face's naming; arguments as for a folder."""
+        model = build(read_weights(path), name=str(path))
+        return cls(model)._checked(path, num_layers=num_layers, feature_dim=feature_dim)
+
+    def forward(self, waveform_BN: Tensor) -> Tensor:
+        """Return (B, T, L, D) with T = ceil(N / 320)."""
+        # A step needs 400 samples; padding by the rest gives one step per 320 samples.
+        return self.hidden_states(
+            nn.functional.pad(waveform_BN, (0, 80 - waveform_BN.shape[-1] % 320))
+        )
+
+    def hidden_states(self, waveform_BN: Tensor, position_R: Tensor | None = None) -> Tensor:
+        """See `Wav2Vec2`."""
+        model, encoder = self.model, self.model.encoder
+        waveform_BN = waveform_BN.to(next(model.parameters()).dtype)
+        features_BTC = model.feature_extractor(waveform_BN).transpose(1, 2)
+        if position_R is not None:
+            features_BTC = interpolated(features_BTC, position_R)
+        hidden = model.feature_projection(features_BTC)[0]
+        hidden = hidden + encoder.pos_conv_embed(hidden)
+        is_norm_first = model.config.do_stable_layer_norm
+        if not is_norm_first:
+            hidden = encoder.layer_norm(hidden)
+        outputs = []
+        for layer in encoder.layers:
+            hidden = layer(hidden)
+            # transformers below 5 returns a tuple.
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+            outputs.append(hidden)
+        if is_norm_first:
+            outputs[-1] = encoder.layer_norm(hidden)
+        return torch.stack(outputs, dim=2)
+
+    def _checked(self, path: Path, *, num_layers: int, feature_dim: int) -> Wav2Vec2Encoder:
+        config = self.model.config
+        is_known = num_layers in (1, config.num_hidden_layers)
+        if not is_known or feature_dim != config.hidden_size:
             raise InputError(
-                f"{folder}: no config.json, so this is not a wav2vec2 folder. Give the folder of "
-                "a model such as wav2vec2-base-960h with config.json and model.safetensors."
-            )
-        config = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
-        if (config.num_hidden_layers, config.hidden_size) != (num_layers, feature_dim):
-            raise InputError(
-                f"{folder}: {config.num_hidden_layers} layers of width {config.hidden_size}; the "
+                f"{path}: {config.num_hidden_layers} layers of width {config.hidden_size}; the "
                 f"checkpoint was made with {num_layers} layers of width {feature_dim}. Give the "
                 "wav2vec2 model that the checkpoint's page names."
             )
-        if not list(folder.glob("*.safetensors")):
-            raise InputError(
-                f"{folder}: no safetensors weights. Pickled weights are not loaded: download "
-                "model.safetensors of the same model, or convert pytorch_model.bin."
-            )
-        model = Wav2Vec2Model.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-        return cls(model.eval())
-
-    def forward(self, waveform_BN: Tensor) -> Tensor:
-        """Return (B, T, L, D); the embedding before the first layer is left out."""
-        dtype = next(self.model.parameters()).dtype
-        # A step needs 400 samples; padding by the rest gives one step per 320 samples.
-        padded = nn.functional.pad(waveform_BN.to(dtype), (0, 80 - waveform_BN.shape[-1] % 320))
-        output = self.model(padded, output_hidden_states=True)
-        return torch.stack(output.hidden_states[1:], dim=2)
+        return self
 
 
 def normalized(waveform_N: Tensor) -> Tensor:
@@ -96,12 +141,18 @@ def normalized(waveform_N: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_sound(
-    encoder: AudioEncoder, waveform_N: Tensor, *, fps: float, num_frames: int
+    encoder: AudioEncoder,
+    waveform_N: Tensor,
+    *,
+    fps: float,
+    num_frames: int,
+    on_stretch: Callable[[], None] | None = None,
 ) -> Tensor:
     """Encode mono sound at 16 kHz for a film.
 
     Args:
         waveform_N: any length above 0, any loudness.
+        on_stretch: called before each stretch of a long sound; may raise to stop.
 
     Returns:
         float32 [num_frames, L, D]: features at the centre of each video frame.
@@ -110,6 +161,8 @@ def encode_sound(
     num_steps = -(-waveform_N.shape[0] // STEP_SAMPLES)
     parts = []
     for first in range(0, num_steps, STRETCH_STEPS):
+        if on_stretch is not None:
+            on_stretch()
         last = min(first + STRETCH_STEPS, num_steps)
         heard_first = max(0, first - CONTEXT_STEPS)
         heard_last = min(num_steps, last + CONTEXT_STEPS)

@@ -1,26 +1,23 @@
-"""Which family a checkpoint is of: from its keys, never from its name."""
+"""Which kind a file is of: from the names and shapes of its tensors, never from its own name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from ..errors import InputError
+from .families import FAMILIES
+from .kl import is_kl
 from .read import TensorFile
-
-Signature = Callable[[dict[str, Tensor]], bool]
-
-
-def _is_emo(tensors: dict[str, Tensor]) -> bool:
-    return "backbone.conv_in.weight" in tensors and "reference_net.conv_in.weight" in tensors
+from .upstream import Shapes, shapes_of
 
 
-def _is_tiny_vae(tensors: dict[str, Tensor]) -> bool:
-    return "taesd_decoder.1.weight" in tensors and "taesd_encoder.0.weight" in tensors
+def _is_taesd(shapes: Shapes) -> bool:
+    return "taesd_decoder.1.weight" in shapes and "taesd_encoder.0.weight" in shapes
 
 
-SIGNATURES: dict[str, Signature] = {"emo": _is_emo, "taesd": _is_tiny_vae}
+VAES: dict[str, Callable[[Shapes], bool]] = {"taesd": _is_taesd, "kl": is_kl}
+SIGNATURES = {name: family.is_main_file for name, family in FAMILIES.items()} | VAES
+"""At most one fits a file."""
 
 
 def detect_family(file: TensorFile) -> str:
@@ -29,11 +26,12 @@ def detect_family(file: TensorFile) -> str:
     Raises:
         InputError: no signature fits.
     """
+    shapes = shapes_of(file)
     for family, is_family in SIGNATURES.items():
-        if is_family(file.tensors):
+        if is_family(shapes):
             return family
     raise InputError(
-        f"{file.path}: not a checkpoint this pack can load. It has {len(file.tensors)} tensors, "
-        f"such as {sorted(file.tensors)[:2]}; known families are {', '.join(SIGNATURES)}. "
-        "Check that it is the file you meant."
+        f"{file.path}: not a file this pack can load. It has {len(file.tensors)} tensors, "
+        f"such as {sorted(file.tensors)[:2]}; known are models of {', '.join(FAMILIES)} and VAEs "
+        f"({', '.join(VAES)}). Check that it is the file you meant."
     )

@@ -1,18 +1,18 @@
-"""The family `emo`: this project's own checkpoints.
+"""This project's own files: checkpoints of family `emo`, and converted ones of any other.
 
 One safetensors file. Keys begin with the network they belong to: `backbone.`, `reference_net.`
 and, where the checkpoint brings its own audio encoder, `front_end.`. Metadata: `emo_config` (the
-`ModelConfig` as JSON), `license`, `description`.
+`ModelConfig` as JSON, the family in it), `license`, `description`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..audio.front_end import FrontEnd
@@ -20,11 +20,12 @@ from ..config import ModelConfig, config_from_json, config_to_json
 from ..errors import InputError
 from ..models.backbone import Backbone
 from ..models.reference import ReferenceNet
+from .checkpoint import NETWORKS, Checkpoint, Part
 from .read import TensorFile
+from .write import TensorSpec, write_safetensors
 
 CONFIG_KEY = "emo_config"
 LICENSE = "Apache-2.0"
-PARTS = ("backbone", "reference_net", "front_end")
 
 
 @dataclass(frozen=True)
@@ -54,28 +55,32 @@ def build_networks(config: ModelConfig, *, ops: ModuleType = nn) -> Networks:
     )
 
 
-def load_emo(file: TensorFile, *, dtype: torch.dtype) -> Networks:
-    """Build the networks of a file and fill them; every key must fit.
+def is_emo(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether these are the tensors of one of our own files."""
+    return "backbone.conv_in.weight" in shapes and "reference_net.conv_in.weight" in shapes
+
+
+def open_emo(file: TensorFile) -> Checkpoint:
+    """Describe one of our own files.
 
     Raises:
-        InputError: no or unknown config, keys missing or left over, or a tensor of another shape.
+        InputError: no or unknown config, or a key belongs to no network.
     """
-    config = read_config(file)
-    with torch.device("meta"):
-        networks = build_networks(config)
-    parts = split_parts(file)
-    for prefix, network in networks.parts().items():
-        state = {key: value.to(dtype) for key, value in parts.get(prefix, {}).items()}
-        check_fits(network, state, name=f"{file.path}: {prefix}")
-        network.load_state_dict(state, assign=True)
-        network.requires_grad_(False).eval()
-    return networks
+    extra = sorted({key.partition(".")[0] for key in file.tensors} - set(NETWORKS))
+    if extra:
+        raise InputError(
+            f"{file.path}: its keys begin with {extra}, which no network of its config does; "
+            f"expected {', '.join(NETWORKS)}. The file was changed after it was saved: fetch it "
+            "again."
+        )
+    part = Part(file=file, names={key: key for key in file.tensors})
+    return Checkpoint(path=file.path, config=read_config(file), parts=(part,))
 
 
 def save_emo(networks: Networks, path: Path, *, dtype: torch.dtype, description: str = "") -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {
-        f"{prefix}.{key}": value.detach().to(dtype).contiguous()
+        f"{prefix}.{key}": value
         for prefix, network in networks.parts().items()
         for key, value in network.state_dict().items()
     }
@@ -85,31 +90,12 @@ def save_emo(networks: Networks, path: Path, *, dtype: torch.dtype, description:
         "description": description,
         "format": "pt",
     }
-    partial_path = path.with_name(f".{path.name}.partial")
-    try:
-        save_file(tensors, partial_path, metadata=metadata)
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
-
-
-def split_parts(file: TensorFile) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors of each network under its prefix, without the prefix in their keys.
-
-    Raises:
-        InputError: a key belongs to no network.
-    """
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, value in file.tensors.items():
-        prefix, _, name = key.partition(".")
-        parts.setdefault(prefix, {})[name] = value
-    extra = sorted(set(parts) - set(PARTS))
-    if extra:
-        raise InputError(
-            f"{file.path}: its keys begin with {extra}, which no network of its config does; "
-            f"expected {', '.join(PARTS)}. The file was changed after it was saved: fetch it again."
-        )
-    return parts
+    write_safetensors(
+        path,
+        ((key, value.to(dtype)) for key, value in tensors.items()),
+        specs={key: TensorSpec(tuple(value.shape), dtype) for key, value in tensors.items()},
+        metadata=metadata,
+    )
 
 
 def read_config(file: TensorFile) -> ModelConfig:

@@ -5,55 +5,83 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from diffusers import AutoencoderKL
 
 from ..errors import InputError
-from ..models.vae import VAE, from_taesd_keys, to_taesd_keys
+from ..models.vae import KLVAE, VAE, from_taesd_keys, to_taesd_keys
 from .detect import detect_family
-from .emo import LICENSE, Networks, load_emo
-from .read import read_tensors
+from .emo import LICENSE, Networks, build_networks, check_fits
+from .families import open_checkpoint
+from .kl import kl_config, kl_names, with_linear_attention
+from .read import read_converted, read_tensors
+from .write import TensorSpec, write_safetensors
 
 
 def load_networks(path: Path, *, dtype: torch.dtype = torch.float32) -> Networks:
-    """Load a model checkpoint."""
-    file = read_tensors(path)
-    family = detect_family(file)
-    if family != "emo":
-        raise InputError(
-            f"{path}: is of family {family}; expected a model checkpoint. Give that as --vae, "
-            "and a model as --checkpoint."
-        )
-    return load_emo(file, dtype=dtype)
+    """Load a model checkpoint of any family; every tensor must fit.
+
+    Args:
+        path: see `open_checkpoint`.
+        dtype: of the weights in memory, whatever the file has.
+
+    Raises:
+        InputError: no such checkpoint, tensors missing or left over, or one of another shape.
+    """
+    checkpoint = open_checkpoint(path)
+    with torch.device("meta"):
+        networks = build_networks(checkpoint.config)
+    for name, network in networks.parts().items():
+        check_fits(network, checkpoint.views(name), name=f"{path}: {name}")
+        network.load_state_dict(checkpoint.read(name, dtype=dtype), assign=True)
+        network.requires_grad_(False).eval()
+    return networks
 
 
 def load_vae(path: Path, *, scale: float, dtype: torch.dtype = torch.float32) -> VAE:
-    """Load a VAE in TAESD's layout."""
+    """Load a VAE: TAESD, or Stable Diffusion's in diffusers' or latent-diffusion's layout.
+
+    Args:
+        scale: factor from the VAE's latents to the networks'; the model's config has it.
+
+    Raises:
+        InputError: not such a VAE, or keys or shapes that do not fit.
+    """
     file = read_tensors(path)
     family = detect_family(file)
-    if family != "taesd":
+    if family == "taesd":
+        new_names = from_taesd_keys({key: key for key in file.tensors})
+        names = {old: new for new, old in new_names.items()}
+        latent_channels = file.tensors["taesd_decoder.1.weight"].shape[1]
+        with torch.device("meta"):
+            vae = VAE(scale=scale, latent_channels=latent_channels)
+    elif family == "kl":
+        names = kl_names(file.tensors)
+        with torch.device("meta"):
+            vae = KLVAE(AutoencoderKL(**kl_config(file, names)), scale=scale)
+    else:
         raise InputError(
             f"{path}: is of family {family}; expected a VAE in TAESD's layout (keys "
-            "taesd_encoder.*, taesd_decoder.*). Give the VAE that belongs to the checkpoint."
+            "taesd_encoder.*, taesd_decoder.*) or Stable Diffusion's. Give the VAE that belongs "
+            "to the checkpoint."
         )
-    latent_channels = file.tensors["taesd_decoder.1.weight"].shape[1]
-    vae = VAE(scale=scale, latent_channels=latent_channels).to(dtype)
-    vae.net.load_state_dict(from_taesd_keys(file.tensors))
+    state = read_converted(file, names, dtype=dtype)
+    if family == "kl":
+        state = with_linear_attention(state)
+    check_fits(vae.net, state, name=str(path))
+    vae.net.load_state_dict(state, assign=True)
     return vae.requires_grad_(False).eval()
 
 
 def save_vae(vae: VAE, path: Path, *, dtype: torch.dtype, description: str = "") -> None:
-    """Write a VAE in TAESD's layout, as ComfyUI's VAE loader reads it."""
-    tensors = {
-        key: value.detach().to(dtype).contiguous()
-        for key, value in to_taesd_keys(vae.net.state_dict()).items()
-    }
-    # ComfyUI divides by vae_scale and adds vae_shift; the model's own scale is in its config.
-    tensors["vae_scale"] = torch.tensor(1.0, dtype=dtype)
-    tensors["vae_shift"] = torch.tensor(0.0, dtype=dtype)
-    metadata = {"license": LICENSE, "description": description, "format": "pt"}
-    partial_path = path.with_name(f".{path.name}.partial")
-    try:
-        save_file(tensors, partial_path, metadata=metadata)
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+    """Write a VAE in TAESD's or diffusers' layout, as ComfyUI's VAE loader reads it."""
+    tensors = vae.net.state_dict()
+    if not isinstance(vae, KLVAE):
+        tensors = to_taesd_keys(tensors)
+        # ComfyUI divides by vae_scale and adds vae_shift; the model's own scale is in its config.
+        tensors |= {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
+    write_safetensors(
+        path,
+        ((key, value.to(dtype)) for key, value in tensors.items()),
+        specs={key: TensorSpec(tuple(value.shape), dtype) for key, value in tensors.items()},
+        metadata={"license": LICENSE, "description": description, "format": "pt"},
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..evaluation.cases import Case
 from ..evaluation.run import evaluate
+from ..face.placement import placement_of_drawing
 from .options import add_model_options, add_sampling_options, load_animator, read_settings
 
 
@@ -31,13 +32,14 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"evaluate: size {width}x{height}; the drawn portraits are square.")
 
     def animate(case: Case) -> Tensor:
-        frames = animator.animate(
+        chosen = dataclasses.replace(settings, speed_deg_s=case.speed_deg_s)
+        film = animator.film(
             case.picture,
             case.waveform,
-            settings=dataclasses.replace(settings, speed_deg_s=case.speed_deg_s),
-            region_HW=case.region,
+            settings=chosen,
+            face=placement_of_drawing(case.region, mask_HW=case.region),
         )
-        return torch.cat(list(frames))
+        return torch.cat(list(animator.animate(film, settings=chosen)))
 
     evaluate(
         animate,
@@ -47,5 +49,5 @@ def run(options: argparse.Namespace) -> None:
         title=str(options.checkpoint.name),
         clip_frames=sampling.clip_frames,
         size=width,
-        fps=animator.fps(settings),
+        fps=sampling.fps if settings.fps is None else settings.fps,
     )

@@ -9,6 +9,7 @@ import torch
 
 from ..assets import DEMO_CHECKPOINT, DEMO_VAE
 from ..errors import InputError
+from ..models.backbone import NUM_AREAS, Weights
 from ..pipeline import AnimateSettings, Animator
 from ..sampling.schedule import SOLVERS
 
@@ -20,17 +21,21 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         default=DEMO_CHECKPOINT,
-        metavar="FILE",
-        help="model checkpoint (default: the bundled demo)",
+        metavar="FILE|FOLDER",
+        help="model checkpoint, or the folder with its files (default: the bundled demo)",
     )
     group.add_argument(
-        "--vae", type=Path, default=DEMO_VAE, metavar="FILE", help="VAE in TAESD's layout"
+        "--vae",
+        type=Path,
+        default=DEMO_VAE,
+        metavar="FILE",
+        help="VAE: the demo's, or Stable Diffusion's for the published families",
     )
     group.add_argument(
         "--audio-encoder",
         type=Path,
-        metavar="FOLDER",
-        help="wav2vec2 model, for checkpoints that bring no audio encoder",
+        metavar="FILE|FOLDER",
+        help="wav2vec2 or Whisper model, for checkpoints that bring no audio encoder",
     )
     group.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     group.add_argument(
@@ -49,8 +54,18 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fps", type=float, help="frames per second (default: the checkpoint's)")
     group.add_argument("--steps", type=int, help="denoising steps per clip")
     group.add_argument("--guidance", type=float, help="1 is none; higher follows voice and face")
-    group.add_argument("--solver", choices=SOLVERS, default=AnimateSettings.solver)
+    group.add_argument("--solver", choices=SOLVERS, help="default: the checkpoint's")
     group.add_argument("--seed", type=int, default=0)
+    group.add_argument(
+        "--reference-weight", type=float, default=1.0, help="how much the portrait counts"
+    )
+    group.add_argument("--audio-weight", type=float, default=1.0, help="how much the voice counts")
+    group.add_argument(
+        "--area-weights",
+        default="1,1,1",
+        metavar="BACKGROUND,FACE,LIPS",
+        help="how much the voice counts there (default: 1,1,1)",
+    )
     group.add_argument(
         "--speed",
         type=float,
@@ -84,6 +99,8 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
         ("steps", options.steps, 1),
         ("fps", options.fps, 1),
         ("guidance", options.guidance, 0),
+        ("reference-weight", options.reference_weight, 0),
+        ("audio-weight", options.audio_weight, 0),
     ):
         if value is not None and not value >= least:
             raise InputError(f"--{name} {value}: expected at least {least}.")
@@ -96,4 +113,22 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
         solver=options.solver,
         seed=options.seed,
         speed_deg_s=options.speed,
+        weights=Weights(
+            reference=options.reference_weight,
+            audio=options.audio_weight,
+            areas=_read_area_weights(options.area_weights),
+        ),
     )
+
+
+def _read_area_weights(text: str) -> tuple[float, ...]:
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != NUM_AREAS or not all(0.0 <= weight <= 10.0 for weight in weights):
+        raise InputError(
+            f"--area-weights {text}: expected three numbers of 0 to 10, for background, face and "
+            "lips, such as 0.8,1,1.3."
+        )
+    return weights

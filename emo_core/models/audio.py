@@ -1,5 +1,8 @@
 """Windows of audio features -> the tokens that a frame's cross-attention reads.
 
+Three kinds: an MLP (emo, Hallo), a Perceiver (V-Express, `models/perceiver.py`), or none at all,
+where every row's every layer is a token (EchoMimic).
+
 Source: EMO, "Audio Layers"; the network is Hallo's, `hallo/models/audio_proj.py` (whose
 docstrings give another shape than its code).
 
@@ -15,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import AudioConfig
+from .perceiver import PerceiverProjection
 
 
 class AudioProjection(nn.Module):
@@ -34,3 +38,20 @@ class AudioProjection(nn.Module):
         hidden = F.relu(self.proj1(windows_BFWLD.flatten(2)))
         hidden = F.relu(self.proj2(hidden))
         return self.norm(self.proj3(hidden).unflatten(-1, (self.num_tokens, -1)))
+
+
+class PlainTokens(nn.Module):
+    """No projection: rows and layers of a window stand side by side as tokens."""
+
+    def forward(self, windows_BFWLD: Tensor) -> Tensor:
+        """Return tokens (B, F, W * L, D)."""
+        return windows_BFWLD.flatten(2, 3)
+
+
+def audio_projection_of(config: AudioConfig, *, ops: ModuleType = nn) -> nn.Module:
+    """Build the projection of a config, (B, F, W, L, D) -> tokens (B, F, T, C)."""
+    if config.projection is None:
+        return PlainTokens()
+    if config.projection == "perceiver":
+        return PerceiverProjection(config, ops=ops)
+    return AudioProjection(config, ops=ops)

@@ -1,7 +1,8 @@
-"""Face-region mask -> a feature map that is added to the latents' first feature map.
+"""Face-region mask or key points -> a map that is added to the latents' first feature map.
 
 The mask covers the union of the face's boxes over the whole film; it says where the face may
-appear and leaves the motion free (EMO, "Face Locator").
+appear and leaves the motion free (EMO, "Face Locator"). V-Express gives the same network a drawing
+of eyes and nose instead.
 
 Source of the network: Hallo, `hallo/models/face_locator.py`: 3x3 convolutions with SiLU, three of
 them with stride 2, so a mask at pixel size becomes a map at latent size.
@@ -15,11 +16,9 @@ from types import ModuleType
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PIXELS_PER_LATENT = 8
-
 
 class FaceLocator(nn.Module):
-    """Mask (N, 1, 8H, 8W) of 0..1 -> (N, out_channels, H, W)."""
+    """Pictures (N, in_channels, 8H, 8W) of 0..1 -> (N, out_channels, H, W)."""
 
     def __init__(
         self,
@@ -37,8 +36,8 @@ class FaceLocator(nn.Module):
             self.blocks.append(ops.Conv2d(narrow, wide, 3, padding=1, stride=2))
         self.conv_out = ops.Conv2d(channels[-1], out_channels, 3, padding=1)
 
-    def forward(self, mask_N1HW: Tensor) -> Tensor:
-        hidden = F.silu(self.conv_in(mask_N1HW))
+    def forward(self, pictures_NCHW: Tensor) -> Tensor:
+        hidden = F.silu(self.conv_in(pictures_NCHW))
         for block in self.blocks:
             hidden = F.silu(block(hidden))
         return self.conv_out(hidden)

@@ -97,10 +97,8 @@ class TemporalBlock(nn.Module):
         hidden = hidden[:, num_motion:]
         if conditions.speed is not None:
             placed = self.speed_norm(hidden) + positions[num_motion:]
-            # All pixels of one condition read the same speed tokens: one long sequence.
-            num_conditions = conditions.speed.key.shape[0]
-            query = placed.unflatten(0, (num_conditions, -1)).flatten(1, 2)
-            answer = self.speed_attention(query, conditions.speed).reshape(hidden.shape)
+            # All pixels of one condition read the same speed tokens.
+            answer = self.speed_attention(placed, conditions.speed)
             hidden = hidden + conditions.speed_weight * answer
         return hidden + self.ff(self.ff_norm(hidden))
 

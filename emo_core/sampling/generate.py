@@ -37,8 +37,8 @@ class FinishedClip:
     span: ClipSpan
     latents: Tensor
     """[span.num_frames, 4, h, w], float32."""
-    motion: Tensor
-    """[M, 4, h, w]: what leads the next clip."""
+    motion: Tensor | None
+    """[M, 4, h, w]: what leads the next clip; None without motion frames."""
 
 
 class FilmNoise:
@@ -67,24 +67,25 @@ def generate_clips(
     num_frames: int,
     clip_frames: int,
     num_motion_frames: int,
-    latent_shape: tuple[int, int, int],
-    seed: int,
+    noise: FilmNoise,
     device: torch.device,
     first_clip: int = 0,
     motion: Tensor | None = None,
+    recode_motion: Callable[[Tensor], Tensor] | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[FinishedClip]:
     """Yield the finished clips of a film.
 
     Args:
         guidance: 1 is none; the unconditional prediction is then not asked for.
-        latent_shape: (4, h, w).
-        first_clip, motion: to go on where another run stopped.
+        noise: fresh, also where another run is gone on with.
+        first_clip: to go on where another run stopped, with its last clip's `motion`.
+        motion: leads the first clip; None stands for the film's beginning.
+        recode_motion: what becomes of a clip's last frames before they lead the next.
 
     Yields:
         Clips in order, beginning with `first_clip`.
     """
-    noise = FilmNoise(seed, clip_frames=clip_frames, shape=latent_shape)
     for span in plan_clips(num_frames, clip_frames=clip_frames):
         clip_noise = noise.next_clip()
         if span.index < first_clip:
@@ -103,6 +104,8 @@ def generate_clips(
                 on_step(span.index, step_index, latents)
         latents = latents[: span.num_frames]
         motion = latents[-num_motion_frames:] if num_motion_frames else None
+        if motion is not None and recode_motion is not None:
+            motion = recode_motion(motion)
         yield FinishedClip(span=span, latents=latents, motion=motion)
 
 

@@ -136,15 +136,15 @@ class StageTask:
             begins_film = torch.rand(num_clips, generator=generator) < stage.motion_dropout
             keep = (~begins_film).to(noise).repeat_interleave(batch.motion.shape[1])
             motion = {name: value * keep[:, None, None] for name, value in motion.items()}
-        return self.networks.backbone.prepare(
+        backbone = self.networks.backbone
+        return backbone.prepare(
+            backbone.share(reference=reference, region_BCHW=batch.region),
             num_frames=num_frames,
             like=batch.frames,
             num_conditions=num_clips,
-            reference=reference,
             motion=motion,
             audio_windows_BFWLD=batch.audio_windows if stage.is_audio_fed else None,
             speed_windows_BFW=speed_windows,
-            region_B1HW=batch.region,
             is_temporal=stage.is_temporal,
             is_reference_kept_B=keeps_reference,
             is_audio_kept_B=keeps_audio,

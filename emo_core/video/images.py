@@ -82,7 +82,8 @@ def read_mask(path: str | Path) -> Tensor:
 class Fit:
     """How a portrait comes to the film's size: scaled to cover it, what sticks out cut off.
 
-    Masks and boxes drawn over the portrait go the same way.
+    Or, where `is_stretched`, squeezed into it whole. Masks and boxes drawn over the portrait go the
+    same way.
     """
 
     source_width: int
@@ -90,7 +91,12 @@ class Fit:
     width: int
     height: int
     anchor: tuple[float, float] = (0.5, 0.5)
-    """Where the kept part lies, across and down: 0 keeps the left or top edge, 1 the other."""
+    """Where the kept part lies, across and down: 0 keeps the left or top edge, 1 the other. Not
+    read where `is_stretched`, since all is kept."""
+    is_stretched: bool = False
+    """Squeeze the whole picture to the film's size, its proportions not kept, in steps of 1/255:
+    Pillow's bilinear resizing of 8-bit values, as fudan-generative-vision/hallo does it
+    (hallo/datasets/image_processor.py, commit 8fd7c57)."""
 
     @classmethod
     def of(
@@ -100,6 +106,7 @@ class Fit:
         width: int,
         height: int,
         anchor: tuple[float, float] = (0.5, 0.5),
+        is_stretched: bool = False,
     ) -> Fit:
         """The fit of a picture (H, W, ...)."""
         return cls(
@@ -108,6 +115,7 @@ class Fit:
             width=width,
             height=height,
             anchor=anchor,
+            is_stretched=is_stretched,
         )
 
     def portrait(self, image: Tensor) -> Tensor:
@@ -117,6 +125,8 @@ class Fit:
         """
         if image.shape[:2] == (self.height, self.width):
             return image
+        if self.is_stretched:
+            return _squeezed(image, width=self.width, height=self.height)
         return self._scaled(self._part(image), mode="bicubic").clamp(0.0, 1.0)
 
     def mask(self, mask: Tensor) -> Tensor:
@@ -125,6 +135,10 @@ class Fit:
         Where its size differs from the portrait's it is stretched onto that first. It may be empty
         where the crop leaves the region outside.
         """
+        if self.is_stretched:
+            if mask.shape == (self.height, self.width):
+                return mask
+            return _squeezed(mask, width=self.width, height=self.height)
         layer = mask[..., None]
         if mask.shape != (self.source_height, self.source_width):
             layer = _scaled(
@@ -135,17 +149,22 @@ class Fit:
             part = self._scaled(part, mode="bilinear")
         return part[..., 0]
 
-    def _part(self, image: Tensor) -> Tensor:
-        """The largest part of width : height, to the nearest pixel."""
-        part_width = min(
-            self.source_width, max(1, round(self.source_height * self.width / self.height))
-        )
-        part_height = min(
+    @property
+    def kept(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 of what the film shows: the largest part of its proportions, or all."""
+        if self.is_stretched:
+            return 0, 0, self.source_width, self.source_height
+        width = min(self.source_width, max(1, round(self.source_height * self.width / self.height)))
+        height = min(
             self.source_height, max(1, round(self.source_width * self.height / self.width))
         )
-        left = int((self.source_width - part_width) * self.anchor[0])
-        top = int((self.source_height - part_height) * self.anchor[1])
-        return image[top : top + part_height, left : left + part_width]
+        left = int((self.source_width - width) * self.anchor[0])
+        top = int((self.source_height - height) * self.anchor[1])
+        return left, top, left + width, top + height
+
+    def _part(self, image: Tensor) -> Tensor:
+        x0, y0, x1, y1 = self.kept
+        return image[y0:y1, x0:x1]
 
     def _scaled(self, image: Tensor, *, mode: str) -> Tensor:
         return _scaled(image, width=self.width, height=self.height, mode=mode)
@@ -156,6 +175,13 @@ def _scaled(image: Tensor, *, width: int, height: int, mode: str) -> Tensor:
         image.permute(2, 0, 1)[None], size=(height, width), mode=mode, antialias=True
     )
     return scaled[0].permute(1, 2, 0).contiguous()
+
+
+def _squeezed(image: Tensor, *, width: int, height: int) -> Tensor:
+    """Resize (H, W, 3) or (H, W) of 0..1 as Pillow does it with 8-bit values."""
+    levels = (image * 255.0).round().clamp(0.0, 255.0).to(torch.uint8).cpu()
+    picture = Image.fromarray(levels.numpy())
+    return _unit_range(picture.resize((width, height), Image.Resampling.BILINEAR)).to(image.device)
 
 
 def _open_upright(path: Path) -> Image.Image:

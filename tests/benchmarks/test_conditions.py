@@ -41,30 +41,23 @@ def test_prepared_once_against_every_step() -> None:
     windows = torch.randn(1, frames, audio.window, audio.num_layers, audio.feature_dim)
     timestep = torch.tensor(500)
 
-    def prepare() -> Conditions:
+    region = torch.ones(1, 1, 8 * side, 8 * side)
+
+    def prepare(*, is_conditional: bool = True, **dropout: torch.Tensor) -> Conditions:
         return backbone.prepare(
+            backbone.share(reference=reference if is_conditional else None, region_BCHW=region),
             num_frames=frames,
             like=latents,
-            reference=reference,
             motion=motion,
-            audio_windows_BFWLD=windows,
+            audio_windows_BFWLD=windows if is_conditional else None,
             speed_windows_BFW=torch.full((1, frames, 5), 12.0),
-            region_B1HW=torch.ones(1, 1, 8 * side, 8 * side),
+            **dropout,
         )
 
     conditions = prepare()
-    unconditional = conditions.unconditional()
+    unconditional = prepare(is_conditional=False)
     nothing = torch.zeros(1, dtype=torch.bool)
-    zeros = backbone.prepare(
-        num_frames=frames,
-        like=latents,
-        reference=reference,
-        motion=motion,
-        audio_windows_BFWLD=windows,
-        region_B1HW=torch.ones(1, 1, 8 * side, 8 * side),
-        is_reference_kept_B=nothing,
-        is_audio_kept_B=nothing,
-    )
+    zeros = prepare(is_reference_kept_B=nothing, is_audio_kept_B=nothing)
     seconds = alternating(
         {
             "step, prepared once": lambda: backbone(latents, timestep, conditions),

@@ -12,6 +12,7 @@ from emo_core.evaluation.cases import make_cases
 from emo_core.evaluation.films import read_film
 from emo_core.evaluation.measures import correlation, identity_top1
 from emo_core.evaluation.reader import load_reader
+from emo_core.face.placement import placement_of_drawing
 from emo_core.pipeline import AnimateSettings, Animator
 
 LARGEST_BYTES = 24_000_000
@@ -37,16 +38,10 @@ def test_a_stranger_speaks_a_strange_voice():
     )
     case, reader = cases.talk[0], load_reader().reader
     animator = Animator.load(DEMO_CHECKPOINT, DEMO_VAE, device=torch.device("cpu"))
-    frames = torch.cat(
-        list(
-            animator.animate(
-                case.picture,
-                case.waveform,
-                settings=AnimateSettings(speed_deg_s=case.speed_deg_s),
-                region_HW=case.region,
-            )
-        )
-    )
+    settings = AnimateSettings(speed_deg_s=case.speed_deg_s)
+    face = placement_of_drawing(case.region, mask_HW=case.region)
+    conditions = animator.film(case.picture, case.waveform, settings=settings, face=face)
+    frames = torch.cat(list(animator.animate(conditions, settings=settings)))
     film = read_film(case, frames, reader=reader)
     assert correlation(film.mouth_open_F, case.mouth_open) > 0.5
     gallery = reader.read(cases.gallery).identity_ND.numpy()

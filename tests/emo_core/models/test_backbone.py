@@ -7,6 +7,7 @@ import torch
 from tiny import tiny_networks
 
 from emo_core.checkpoints.emo import Networks
+from emo_core.models.backbone import Weights
 from emo_core.models.unet import Conditions
 
 FRAMES = 4
@@ -29,17 +30,21 @@ def inputs(batch: int, *, size: tuple[int, int] = (8, 8), seed: int = 1) -> dict
 
 
 def prepare(networks: Networks, values: dict[str, torch.Tensor], **changes: object) -> Conditions:
+    shared = {
+        "reference": networks.reference_net(values["reference"]),
+        "region_BCHW": values["region"],
+    }
     arguments = {
         "num_frames": FRAMES,
         "like": values["latents"],
         "num_conditions": len(values["latents"]),
-        "reference": networks.reference_net(values["reference"]),
         "motion": networks.reference_net(values["motion"].flatten(0, 1)),
         "audio_windows_BFWLD": values["audio"],
         "speed_windows_BFW": values["speed"],
-        "region_B1HW": values["region"],
     }
-    return networks.backbone.prepare(**(arguments | changes))
+    shared |= {name: changes.pop(name) for name in shared if name in changes}
+    backbone = networks.backbone
+    return backbone.prepare(backbone.share(**shared), **(arguments | changes))
 
 
 def predict(networks: Networks, values: dict[str, torch.Tensor], **changes: object) -> torch.Tensor:
@@ -87,7 +92,7 @@ def test_dropped_conditions_equal_zero_contexts() -> None:
     values = inputs(2)
     nothing = torch.zeros(2, dtype=torch.bool)
     by_rows = predict(networks, values, is_reference_kept_B=nothing, is_audio_kept_B=nothing)
-    unconditional = prepare(networks, values).unconditional()
+    unconditional = prepare(networks, values, reference=None, audio_windows_BFWLD=None)
     left_out = networks.backbone(values["latents"].flatten(0, 1), torch.tensor(500), unconditional)
     assert torch.allclose(by_rows, left_out, atol=1e-5)
     assert (left_out - predict(networks, values)).abs().max() > 1e-3
@@ -109,7 +114,7 @@ def test_speed_weight_of_zero_is_the_model_without_speed() -> None:
     networks = tiny_networks()
     values = inputs(1)
     without = predict(networks, values, speed_windows_BFW=None)
-    assert torch.equal(predict(networks, values, speed_weight=0.0), without)
+    assert torch.equal(predict(networks, values, weights=Weights(speed=0.0)), without)
 
 
 @torch.no_grad()
@@ -174,4 +179,4 @@ def test_conditions_move_as_a_whole() -> None:
     assert len(moved) == len(tensors(conditions)) > 30
     assert all(tensor.is_meta for tensor in moved)
     assert not any(tensor.is_meta for tensor in tensors(conditions))
-    assert conditions.unconditional().to(torch.device("meta")).num_frames == FRAMES
+    assert conditions.to(torch.device("meta")).num_frames == FRAMES

@@ -32,7 +32,7 @@ def with_context(unet: UNet, context: torch.Tensor) -> Conditions:
         name: SpatialConditions(reference=None, context=attention.block.attn2.project(context))
         for name, attention in unet.spatial_transformers()
     }
-    return Conditions(num_frames=1, spatial=spatial, temporal=None, region=None)
+    return Conditions(num_frames=1, spatial=spatial, audio=None, temporal=None, region=None)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,3 @@ def test_full_size_has_the_published_number_of_parameters() -> None:
     assert num_parameters(backbone, part="audio_projection") == 36_465_152  # Hallo's audioproj
     # Hallo's face locator takes three channels where emo takes one: 16 * 2 * 9 weights fewer.
     assert num_parameters(backbone, part="face_locator") == 514_896 - 16 * 2 * 9
-
-
-def test_v_express_reference_net_has_an_output() -> None:
-    with torch.device("meta"):
-        net = ReferenceNet(ReferenceNetConfig(context_dim=768, is_output_present=True))
-    assert num_parameters(net) - num_parameters(net, part="conv_norm_out") == 859_520_324

@@ -53,8 +53,7 @@ def generate(**changes: object) -> list:
         "num_frames": 13,
         "clip_frames": CLIP,
         "num_motion_frames": MOTION,
-        "latent_shape": SHAPE,
-        "seed": 0,
+        "noise": FilmNoise(0, clip_frames=CLIP, shape=SHAPE),
         "device": torch.device("cpu"),
     }
     return list(generate_clips(prepare_toy, **(arguments | changes)))

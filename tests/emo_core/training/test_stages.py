@@ -167,12 +167,12 @@ def test_new_parts_begin_by_adding_nothing() -> None:
         "num_frames": batch.frames.shape[1],
         "like": batch.frames,
         "num_conditions": 2,
-        "reference": task.networks.reference_net(batch.reference),
-        "region_B1HW": batch.region,
     }
     with torch.no_grad():
-        still = backbone.prepare(**arguments, is_temporal=False)
-        film = backbone.prepare(**arguments, audio_windows_BFWLD=batch.audio_windows)
+        reference = task.networks.reference_net(batch.reference)
+        shared = backbone.share(reference=reference, region_BCHW=batch.region)
+        still = backbone.prepare(shared, **arguments, is_temporal=False)
+        film = backbone.prepare(shared, **arguments, audio_windows_BFWLD=batch.audio_windows)
         latents = batch.frames.flatten(0, 1)
         results = [backbone(latents, torch.tensor(500), c) for c in (still, film)]
     assert torch.allclose(*results, atol=1e-6)

@@ -3,14 +3,18 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from emo_core.errors import InputError
 from emo_core.video.images import Fit, read_image, read_mask
+
+HALLO = Path(__file__).resolve().parents[2] / "parity" / "hallo"
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))
 """32 x 64, dark on the left, bright on the right."""
@@ -192,3 +196,31 @@ def test_the_anchor_says_which_part_is_kept(anchor, row, column):
     image = torch.rand(200, 100, 3)
     kept = Fit.of(image, width=100, height=100, anchor=anchor).portrait(image)
     assert torch.equal(kept, image[row : row + 100, column : column + 100])
+
+
+def test_a_stretched_portrait_is_hallo_s_to_the_last_bit():
+    image = load_file(HALLO / "inputs.safetensors")["image.source"] / 255.0
+    fit = Fit.of(image, width=128, height=128, is_stretched=True)
+    pixels = fit.portrait(image).permute(2, 0, 1) * 2.0 - 1.0
+    assert torch.equal(pixels, load_file(HALLO / "expected.safetensors")["image.pixels"])
+    # Values between two grey levels, and outside 0..1, go to the nearest level.
+    for error in (-0.0015, 0.0015):
+        assert torch.equal(fit.portrait(image + error), fit.portrait(image))
+    assert (fit.portrait(torch.full_like(image, 1.02)) == 1.0).all()
+
+
+def test_a_stretched_mask_goes_the_way_of_its_portrait_and_loses_nothing():
+    region = disc(400, 200, x=30, y=100, radius=25)
+    fit = Fit.of(region, width=96, height=128, is_stretched=True)
+    mask = fit.mask(region)
+    assert mask.shape == (128, 96)
+    portrait = fit.portrait(region[..., None].expand(-1, -1, 3).contiguous())
+    assert torch.equal(portrait[..., 0], mask)
+    assert mask.mean() == pytest.approx(float(region.mean()), rel=0.02)
+    row, column = torch.nonzero(mask > 0.5, as_tuple=True)
+    assert column.float().mean() + 0.5 == pytest.approx(30 * 96 / 400, abs=0.5)
+    assert row.float().mean() + 0.5 == pytest.approx(100 * 128 / 200, abs=0.5)
+    # A mask of the film's own size is left alone, and one of another size covers the same part.
+    assert fit.mask(mask) is mask
+    large = torch.nn.functional.interpolate(region[None, None], scale_factor=2)[0, 0]
+    assert (fit.mask(large) - mask).abs().mean() < 0.01

@@ -1,0 +1,95 @@
+"""Write a safetensors file tensor by tensor, whole or not at all.
+
+The format (github.com/huggingface/safetensors, "Format"): eight bytes with the header's length,
+little-endian; the header, JSON padded by spaces so that data begins at a multiple of eight; the
+tensors without gaps. Like the library, which needs all tensors at once, this sorts them by the size
+of their numbers and then by name, so that every tensor is aligned to its own type.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .safetensors_format import DTYPES, TensorSpec
+
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    specs: Mapping[str, TensorSpec],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write tensors as they come; only one of them has to exist at a time.
+
+    The file appears under its name when it is complete. Until then it is a hidden partial file
+    beside it, which is removed if anything, an interrupt too, ends the writing early.
+
+    Args:
+        tensors: each name of `specs` once, in any order.
+
+    Raises:
+        InputError: no such folder, or no room on its disk.
+    """
+    header, places = _layout(specs, metadata)
+    size = len(header) + sum(spec.num_bytes for spec in specs.values())
+    _check_room(path, size)
+    partial_path = path.with_name(f".{path.name}.partial")
+    try:
+        with partial_path.open("wb") as file:
+            file.write(header)
+            for name, tensor in tensors:
+                begin = places.pop(name)
+                assert specs[name] == (tensor.shape, tensor.dtype), f"{name} is not as announced"
+                file.seek(len(header) + begin)
+                _write(tensor, file)
+        assert not places, f"announced but not written: {sorted(places)[:3]}"
+        partial_path.replace(path)
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+def _layout(
+    specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, int]]:
+    """Return the first bytes of the file, and where behind them each tensor begins."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    places, end = {}, 0
+    for name in sorted(specs, key=lambda name: (-specs[name].dtype.itemsize, name)):
+        shape, dtype = specs[name]
+        places[name], end = end, end + specs[name].num_bytes
+        header[name] = {
+            "dtype": _NAMES[dtype],
+            "shape": list(shape),
+            "data_offsets": [places[name], end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, places
+
+
+def _check_room(path: Path, size: int) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: there is no folder {folder}. Make it, or write elsewhere.")
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise InputError(
+            f"{path}: needs {size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB left. Make "
+            "room, or write to another disk."
+        )
+
+
+def _write(tensor: Tensor, file: BinaryIO) -> None:
+    numbers = tensor.detach().cpu().contiguous().reshape(-1)
+    file.write(numbers.view(torch.uint8).numpy().data)

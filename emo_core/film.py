@@ -1,0 +1,197 @@
+"""All conditions of a film, and the part of them that one sampling call reads.
+
+Command line and nodes gather a `Film`; a `Clip` is some of its frames under all conditions, or
+without those that guidance drops, and projects itself for a backbone.
+
+Letters: R rows of sound, L encoder layers, D feature width, F frames, H and W rows and columns of
+pixels, C channels, h and w of latents, T identity tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .audio.rows import cut_windows
+from .audio.windows import windows_around_frames
+from .config import PIXELS_PER_LATENT, ModelConfig
+from .face.areas import area_levels, level_sizes
+from .face.key_points import draw_key_points
+from .face.placement import FacePlacement
+from .models.backbone import AS_TRAINED, Backbone, SharedConditions, Weights
+from .models.reference import MotionReading, ReferenceReading
+from .models.unet import Conditions, Features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Everything that a whole film is conditioned on."""
+
+    config: ModelConfig
+    width: int
+    """Pixels."""
+    height: int
+    num_frames: int
+    """That the user gets."""
+    num_sampled_frames: int
+    """That are made where windows cover all frames together; see `audio.timing.film_length`."""
+    fps: float
+    reference: ReferenceReading
+    rows_RLD: Tensor
+    """From `audio.rows.encode_rows`."""
+    speed_deg_s_F: Tensor | None
+    """Of the head; None leaves the speed layers out."""
+    face: FacePlacement
+    weights: Weights = AS_TRAINED
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of one frame's latents."""
+        return (
+            self.config.backbone.unet.latent_channels,
+            self.height // PIXELS_PER_LATENT,
+            self.width // PIXELS_PER_LATENT,
+        )
+
+    @cached_property
+    def area_levels(self) -> list[Tensor] | None:
+        """Masks of background, face and lips for every resolution, where they are read."""
+        backbone = self.config.backbone
+        if not backbone.has_audio_modules and self.weights.areas == AS_TRAINED.areas:
+            return None
+        num_levels = len(backbone.unet.block_out_channels)
+        sizes = level_sizes(self.height, self.width, num_levels=num_levels)
+        return area_levels(self.face.area_masks, sizes=sizes)
+
+    @property
+    def has_moving_key_points(self) -> bool:
+        """Whether the face locator sees another drawing in every frame."""
+        is_drawn = self.config.backbone.face_locator_input == "key_points"
+        return is_drawn and len(self.face.key_points_F32) > 1
+
+    def still_region(self) -> Tensor | None:
+        """What the face locator sees in every frame, (1, C, H, W) of 0..1."""
+        if self.config.backbone.face_locator_channels is None or self.has_moving_key_points:
+            return None
+        kind = self.config.backbone.face_locator_input
+        if kind == "key_points":
+            return self._drawn(self.face.key_points_F32)
+        return (self.face.box_HW if kind == "mask_rgb" else self.face.mask_HW)[None, None]
+
+    def moving_region(self, frames: tuple[int, ...]) -> Tensor | None:
+        """What the face locator sees in some frames, (1, F, C, H, W) of 0..1."""
+        if not self.has_moving_key_points:
+            return None
+        last = len(self.face.key_points_F32) - 1
+        return self._drawn(self.face.key_points_F32[[min(f, last) for f in frames]])[None]
+
+    def _drawn(self, key_points_F32: Tensor) -> Tensor:
+        pictures = [
+            draw_key_points(points, width=self.width, height=self.height)
+            for points in key_points_F32
+        ]
+        return torch.stack(pictures).movedim(-1, 1).float() / 255.0
+
+    def clip(self, frames: range, *, motion: MotionReading | None) -> Clip:
+        """Some frames in a row, led by motion frames.
+
+        Args:
+            frames: past the film's end its last sound and speed are held.
+            motion: None before the film's first frame.
+        """
+        return Clip(film=self, frames=tuple(frames), motion=motion)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """The frames of one sampling call, or of one window of it."""
+
+    film: Film
+    frames: tuple[int, ...]
+    """Their numbers in the film."""
+    motion: MotionReading | None
+    is_conditional: bool = True
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frames)
+
+    def unconditional(self) -> Clip:
+        """Without what guidance drops."""
+        return dataclasses.replace(self, is_conditional=False)
+
+    def select(self, places: list[int]) -> Clip:
+        """Keep the frames at some places of the clip. Only from its start on they have motion."""
+        return dataclasses.replace(
+            self,
+            frames=tuple(self.frames[place] for place in places),
+            motion=self.motion if places[0] == 0 else None,
+        )
+
+    def share(self, backbone: Backbone, *, like: Tensor) -> SharedConditions:
+        """Project what all clips of the film read alike, to where and what `like` is."""
+        region = self.film.still_region()
+        if not self.is_conditional and self.film.config.backbone.is_region_guided:
+            region = None
+        return backbone.share(
+            reference=_there(self._reference, like),
+            region_BCHW=None if region is None else region.to(like),
+        )
+
+    def prepare(self, backbone: Backbone, shared: SharedConditions, *, like: Tensor) -> Conditions:
+        """Project everything else."""
+        film, config = self.film, self.film.config.backbone
+        windows = speeds = identity = region = motion = None
+        if self.is_conditional:
+            windows = cut_windows(
+                film.rows_RLD, torch.tensor(self.frames), audio=config.audio, fps=film.fps
+            )[None].to(like)
+        if film.speed_deg_s_F is not None:
+            last = len(film.speed_deg_s_F) - 1
+            speeds = windows_around_frames(
+                film.speed_deg_s_F,
+                margin=config.speed.window_margin,
+                frames=torch.tensor(self.frames).clamp(max=last),
+            )[None].to(like.device)
+        if film.reference.identity_2TD is not None:
+            row = int(self.is_conditional)
+            identity = film.reference.identity_2TD[row : row + 1].to(like)
+        if self.is_conditional or not config.is_region_guided:
+            region = film.moving_region(self.frames)
+        if self.motion is not None:
+            motion = self.motion.known if self.is_conditional else self.motion.unknown
+        levels = film.area_levels
+        return backbone.prepare(
+            shared,
+            num_frames=self.num_frames,
+            like=like,
+            reference_order_N=self._reference_order(),
+            motion=_there(motion, like),
+            audio_windows_BFWLD=windows,
+            identity_BTD=identity,
+            area_levels=None if levels is None else [level.to(like) for level in levels],
+            speed_windows_BFW=speeds,
+            region_BFCHW=None if region is None else region.to(like),
+            weights=film.weights,
+        )
+
+    @property
+    def _reference(self) -> Features | None:
+        return self.film.reference.features if self.is_conditional else None
+
+    def _reference_order(self) -> tuple[int, ...] | None:
+        """Hallo: frames read the reference as of an unknown person and of this one in turn.
+
+        Upstream's batch has the unconditional half in front, so the turn begins at F.
+        """
+        if not self.film.config.reference_net.is_context_alternating:
+            return None
+        return tuple((self.num_frames + place) % 2 for place in range(self.num_frames))
+
+
+def _there(features: Features | None, like: Tensor) -> Features | None:
+    return None if features is None else {name: value.to(like) for name, value in features.items()}
