@@ -1,6 +1,5 @@
 """Files of the published families: recognised by their keys, loaded strictly, read lazily."""
 
-
 from pathlib import Path
 
 import pytest
@@ -192,5 +191,3 @@ def test_hallos_training_files(tmp_path: Path) -> None:
     for name, network in one.parts().items():
         other = split.parts()[name].state_dict()
         assert all(torch.equal(other[k], value) for k, value in network.state_dict().items())
-
-

@@ -95,7 +95,9 @@ class Outputs:
             hook.remove()
 
 
-def check_bank(features: dict[str, Tensor], expected: dict[str, Tensor], *, rows: list[int]) -> None:
+def check_bank(
+    features: dict[str, Tensor], expected: dict[str, Tensor], *, rows: list[int]
+) -> None:
     names = [name for name in expected if name.startswith("bank.")]
     assert len(names) == len(features) == 16
     for name in names:
@@ -286,7 +288,9 @@ def test_configs_say_what_the_kits_say(kit_networks: Callable[[str], Networks]) 
     backbone = configs["vexpress"].backbone
     assert backbone.reference_scale == express["reference_attention_weight"]
     assert backbone.audio_scale == express["audio_attention_weight"]
-    assert configs["echomimic"].backbone.audio_scale == kit("echomimic").config["audio_feature_ratio"]
+    assert (
+        configs["echomimic"].backbone.audio_scale == kit("echomimic").config["audio_feature_ratio"]
+    )
     for name in FORWARD:
         sampling, theirs = configs[name].sampling, kit(name).config
         assert (sampling.clip_frames, sampling.windows.overlap, sampling.guidance, sampling.fps) == (
