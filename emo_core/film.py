@@ -4,7 +4,7 @@ Command line and nodes gather a `Film`; a `Clip` is some of its frames under all
 without those that guidance drops, and projects itself for a backbone.
 
 Letters: R rows of sound, L encoder layers, D feature width, F frames, H and W rows and columns of
-pixels, C channels, h and w of latents, T identity tokens.
+pixels, C channels, h and w of latents, T identity tokens, M motion frames.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class Film:
             self.height // PIXELS_PER_LATENT,
             self.width // PIXELS_PER_LATENT,
         )
+
+    @property
+    def first_motion(self) -> Tensor | None:
+        """Latents (M, C, h, w) that lead the first clip; None are maps of zeros, or none at all."""
+        if not self.config.sampling.motion.is_first_reference:
+            return None
+        num_frames = self.config.backbone.temporal.num_motion_frames
+        return self.reference.latents_1CHW.expand(num_frames, -1, -1, -1)
 
     @cached_property
     def area_levels(self) -> list[Tensor] | None:

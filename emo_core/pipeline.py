@@ -15,15 +15,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .audio.encoder import AudioEncoder, Wav2Vec2, Wav2Vec2Encoder
+from .audio.encoder import AudioEncoder, Wav2Vec2
 from .audio.front_end import SAMPLE_RATE_HZ
+from .audio.load import load_audio_encoder
 from .audio.rows import encode_rows
 from .audio.timing import FilmLength, film_length
 from .audio.waveform import Waveform, check_waveform, to_mono
-from .audio.whisper import Whisper, WhisperEncoder
+from .audio.whisper import Whisper
 from .checkpoints.emo import Networks
 from .checkpoints.load import load_networks, load_vae
-from .config import PIXELS_PER_LATENT, AudioConfig
+from .config import PIXELS_PER_LATENT
 from .errors import InputError
 from .face.placement import FacePlacement, usual_placement
 from .face.track import SpeedTrack, check_reach
@@ -31,7 +32,8 @@ from .film import Clip, Film
 from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
 from .sampling.clip_plan import ClipSpan
-from .sampling.generate import FilmNoise, OnStep, Predict, generate_clips
+from .sampling.generate import OnStep, Predict, generate_clips
+from .sampling.noise import FilmNoise, limited
 from .sampling.schedule import make_scheduler
 from .sampling.windows import generate_in_windows
 from .video.images import Fit
@@ -90,13 +92,13 @@ class Animator:
             network.to(device)
         encoder = networks.front_end
         if encoder is None:
-            audio = networks.config.backbone.audio
             if audio_encoder is None:
                 raise InputError(
-                    f"{checkpoint}: brings no audio encoder. Give the {audio.encoder} model that "
-                    "it was made with as --audio-encoder."
+                    f"{checkpoint}: brings no audio encoder. Give the "
+                    f"{networks.config.backbone.audio.encoder} model that it was made with as "
+                    "--audio-encoder."
                 )
-            encoder = load_audio_encoder(audio_encoder, audio).to(device)
+            encoder = load_audio_encoder(audio_encoder).to(device)
         loaded_vae = load_vae(vae, scale=networks.config.latent_scale, dtype=dtype).to(device)
         return cls(networks, loaded_vae, encoder)
 
@@ -224,7 +226,7 @@ class Animator:
                 clip_frames=sampling.clip_frames,
                 num_motion_frames=config.backbone.temporal.num_motion_frames,
                 noise=noise,
-                motion=first_motion(film),
+                motion=film.first_motion,
                 recode_motion=self._recoded if sampling.motion.is_decoded else None,
                 **loop,
             ):
@@ -275,33 +277,6 @@ class Animator:
         values = track.at_frames(num_frames=length.num_frames, fps=length.fps)
         check_reach(values, highest=config.backbone.speed.bucket_centers_deg_s[-1])
         return values
-
-
-def first_motion(film: Film) -> Tensor | None:
-    """Latents that lead a film's first clip; None are maps of zeros, or no motion frames at all."""
-    if not film.config.sampling.motion.is_first_reference:
-        return None
-    num_frames = film.config.backbone.temporal.num_motion_frames
-    return film.reference.latents_1CHW.expand(num_frames, -1, -1, -1)
-
-
-def limited(noise: Tensor, limit: float | None) -> Tensor:
-    """A film's first latents, clamped where the family clamps them."""
-    return noise if limit is None else noise.clamp(-limit, limit)
-
-
-def load_audio_encoder(path: Path, audio: AudioConfig) -> Wav2Vec2Encoder | WhisperEncoder:
-    """Load the model that a checkpoint hears with, from a file or a folder.
-
-    Raises:
-        InputError: nothing loadable there, or another model than the checkpoint was made with.
-    """
-    expected = {"num_layers": audio.num_layers, "feature_dim": audio.feature_dim}
-    if audio.encoder == "whisper":
-        return WhisperEncoder.load(path, **expected)
-    if path.is_dir():
-        return Wav2Vec2Encoder.from_folder(path, **expected)
-    return Wav2Vec2Encoder.from_file(path, **expected)
 
 
 class _Conditions:

@@ -4,10 +4,11 @@ from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from .encoding import AudioEncode, ReferenceEncode
+from .face import AudioWeights, CropFace, FaceRegionNode, KeyPoints
 from .loaders import DemoInputs, LoadAudioEncoder, LoadModel
 from .paths import register_folders
 from .sampling import DDIM, Conditioning, Guider, Sampler
-from .steering import FaceRegionNode, HeadSpeed
+from .speed import HeadSpeed
 from .stitching import ClipStitcher, mark_connected_images
 
 NODES: list[type[io.ComfyNode]] = [
@@ -23,6 +24,9 @@ NODES: list[type[io.ComfyNode]] = [
     Sampler,
     DDIM,
     ClipStitcher,
+    CropFace,
+    KeyPoints,
+    AudioWeights,
 ]
 
 

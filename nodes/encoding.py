@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import comfy.model_management
+import numpy as np
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..emo_core.audio.encoder import AudioEncoder, encode_sound
 from ..emo_core.audio.front_end import SAMPLE_RATE_HZ
-from ..emo_core.audio.waveform import check_waveform, num_video_frames, to_mono
+from ..emo_core.audio.rows import encode_rows
+from ..emo_core.audio.timing import film_length
+from ..emo_core.audio.waveform import check_waveform, to_mono
 from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
 from ..emo_core.video.images import MIN_SIDE, Fit
@@ -22,6 +25,8 @@ from .types import (
     AudioEncoderType,
     AudioEncoderWire,
     AudioType,
+    FaceAnalysis,
+    FaceAnalysisTypes,
     Reference,
     ReferenceNetType,
     ReferenceNetWire,
@@ -36,6 +41,7 @@ ANCHORS = {
     "left": (0.0, 0.5),
     "right": (1.0, 0.5),
 }
+STRETCH = "stretch"
 LARGEST_SIDE = 2048
 
 
@@ -70,11 +76,19 @@ class ReferenceEncode(io.ComfyNode):
                 _side_input("height"),
                 io.Combo.Input(
                     "crop",
-                    options=list(ANCHORS),
+                    options=[*ANCHORS, STRETCH],
                     default="center",
                     advanced=True,
                     tooltip="Which part is kept where the portrait has another shape than the "
-                    "film. Start with center; top keeps the hair.",
+                    "film. Start with center; top keeps the hair; stretch squeezes it whole, as "
+                    "Hallo and V-Express do.",
+                ),
+                io.MultiType.Input(
+                    "face_analysis",
+                    FaceAnalysisTypes,
+                    optional=True,
+                    tooltip="Hallo only: an insightface model (antelopev2) from a pack that loads "
+                    "one, for the person's identity. Without it the face counts as unknown.",
                 ),
             ],
             outputs=[ReferenceType.Output("reference", display_name="reference")],
@@ -89,17 +103,50 @@ class ReferenceEncode(io.ComfyNode):
         width: int,
         height: int,
         crop: str,
+        face_analysis: FaceAnalysis | None = None,
     ) -> io.NodeOutput:
-        sampling = reference_net.config.sampling
-        width, height = width or sampling.width, height or sampling.height
+        config = reference_net.config
+        width, height = width or config.sampling.width, height or config.sampling.height
         cls._check(reference_net, vae, image, width, height)
-        fit = Fit.of(image[0], width=width, height=height, anchor=ANCHORS[crop])
-        portrait = fit.portrait(image[0, ..., :3].float())
-        latents = vae.encode(portrait[None])
-        features = read_reference(reference_net, latents)
-        place = comfy.model_management.intermediate_device()
-        kept = {name: value.to(place) for name, value in features.items()}
-        return io.NodeOutput(Reference(net=reference_net, features=kept, fit=fit))
+        picture = image[0, ..., :3].float()
+        embedding = None
+        if face_analysis is not None:
+            embedding = cls._identity(face_analysis, picture, reference_net)
+        fit = Fit.of(
+            picture,
+            width=width,
+            height=height,
+            anchor=ANCHORS.get(crop, ANCHORS["center"]),
+            is_stretched=crop == STRETCH,
+        )
+        latents = vae.encode(fit.portrait(picture)[None])
+        reading = read_reference(reference_net, latents, embedding_E=embedding)
+        return io.NodeOutput(Reference(net=reference_net, vae=vae, reading=reading, fit=fit))
+
+    @classmethod
+    def _identity(
+        cls, face_analysis: FaceAnalysis, picture_HW3: Tensor, net: ReferenceNetWire
+    ) -> Tensor | None:
+        """The embedding of the largest face, as it is; None where no face is found."""
+        identity = net.config.reference_net.identity
+        if identity is None:
+            raise InputError(
+                f"{cls.NAME}: face_analysis is connected, but checkpoints of family "
+                f"{net.config.family} know no identity. Disconnect it."
+            )
+        pixels = (picture_HW3 * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        # Upstream hands over blue first, as OpenCV reads pictures.
+        faces = face_analysis.get(np.ascontiguousarray(pixels[..., ::-1]))
+        if not faces:
+            return None
+        face = max(faces, key=lambda f: (f.bbox[2] - f.bbox[0]) * (f.bbox[3] - f.bbox[1]))
+        embedding = torch.from_numpy(np.asarray(face.embedding, dtype=np.float32)).reshape(-1)
+        if len(embedding) != identity.embedding_dim:
+            raise InputError(
+                f"{cls.NAME}: face_analysis gives {len(embedding)} numbers per face; this "
+                f"checkpoint reads {identity.embedding_dim}. Load insightface's antelopev2."
+            )
+        return embedding
 
     @classmethod
     def _check(
@@ -171,8 +218,7 @@ class AudioEncode(io.ComfyNode):
         audio_encoder: AudioEncoderWire | None = None,
     ) -> io.NodeOutput:
         config = config_of(model, node=cls.NAME)
-        rate = fps or config.sampling.fps
-        if rate < 1.0:
+        if 0.0 < fps < 1.0:
             raise InputError(
                 f"{cls.NAME}: fps is {fps:g}. Expected 1 to 120, or 0 for the checkpoint's own."
             )
@@ -189,25 +235,24 @@ class AudioEncode(io.ComfyNode):
         if wire is None:
             raise InputError(
                 f"{cls.NAME}: this checkpoint brings no audio encoder. Connect "
-                "'Load EMO Audio Encoder' with the wav2vec2 model that its page names."
+                f"'Load EMO Audio Encoder' with the {config.backbone.audio.encoder} model that its "
+                "page names."
             )
         comfy.model_management.load_models_gpu([wire.patcher], force_full_load=True)
-        sound = to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(wire.patcher.load_device)
-        num_frames = num_video_frames(waveform.duration_s, fps=rate)
-        features = encode_sound(
-            _Interruptible(wire.encoder), sound, fps=rate, num_frames=num_frames
+        length = film_length(
+            waveform.samples.shape[-1],
+            sample_rate_hz=waveform.sample_rate_hz,
+            sampling=config.sampling,
+            audio=config.backbone.audio,
+            fps=fps or None,
         )
-        return io.NodeOutput(Audio(features_FLD=features.cpu(), fps=rate), num_frames)
-
-
-class _Interruptible:
-    """An audio encoder that looks for an interrupt before each stretch of a long sound."""
-
-    def __init__(self, encoder: AudioEncoder) -> None:
-        self.encoder = encoder
-        self.rate_hz = encoder.rate_hz
-        self.first_center_s = encoder.first_center_s
-
-    def __call__(self, waveform_BN: Tensor) -> Tensor:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        return self.encoder(waveform_BN)
+        rows = encode_rows(
+            wire.encoder,
+            to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(wire.patcher.load_device),
+            config.backbone.audio,
+            fps=length.fps,
+            num_frames=length.num_frames,
+            clip_frames=config.sampling.clip_frames,
+            on_stretch=comfy.model_management.throw_exception_if_processing_interrupted,
+        )
+        return io.NodeOutput(Audio(rows_RLD=rows.cpu(), length=length), length.num_frames)

@@ -1,83 +1,56 @@
-"""What a whole film is conditioned on, and the part of it that one clip reads.
-
-Letters: F frames of the film, L encoder layers, D feature width, H and W rows
-and columns of pixels, C channels, h and w of latents.
-"""
+"""The conditions of a film, brought together from the wires and checked against each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..emo_core.audio.windows import windows_around_frames
-from ..emo_core.config import PIXELS_PER_LATENT, BackboneConfig, ModelConfig
+from ..emo_core.config import BackboneConfig, ModelConfig
 from ..emo_core.errors import InputError
-from ..emo_core.face.region import DEFAULT_BOX, box_to_mask
+from ..emo_core.face.placement import FacePlacement, usual_placement
 from ..emo_core.face.track import check_reach
-from ..emo_core.models.unet import Features
-from .network import ClipInputs, EMOModel
+from ..emo_core.film import Film
+from ..emo_core.models.backbone import AS_TRAINED, Weights
+from ..emo_core.models.reference import MotionReading
+from .loading import read_motion
+from .network import EMOModel
 from .types import Audio, FaceRegion, Reference, Speed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Factors on what each attention adds; 1 is as trained."""
+@dataclass(frozen=True)
+class FilmToSample:
+    """A film and the networks that its motion frames go through."""
 
-    reference: float = 1.0
-    audio: float = 1.0
-    speed: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Film:
-    """All conditions of a film, checked against the checkpoint that is to sample it."""
-
-    config: ModelConfig
+    film: Film
     reference: Reference
-    num_frames: int
-    fps: float
-    audio_FLD: Tensor
-    speed_F: Tensor | None
-    region_HW: Tensor
-    weights: Weights
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of one frame's latents."""
-        fit = self.reference.fit
-        return (
-            self.config.backbone.unet.latent_channels,
-            fit.height // PIXELS_PER_LATENT,
-            fit.width // PIXELS_PER_LATENT,
-        )
+    def num_motion_frames(self) -> int:
+        temporal = self.film.config.backbone.temporal
+        return 0 if temporal is None else temporal.num_motion_frames
 
-    def clip(self, first: int, *, num_frames: int, motion: Features | None) -> ClipInputs:
-        """Return the conditions of frames `first` to `first + num_frames`.
+    def motion(self, led_by: Tensor | None) -> MotionReading | None:
+        """Read what leads a clip.
 
-        Past the film's end its last sound and speed are held.
+        Args:
+            led_by: latents of the frames before it in the VAE's scale, at least as many as the
+                checkpoint has motion frames; None before the film's first.
         """
-        frame_F = torch.arange(first, first + num_frames).clamp(max=self.num_frames - 1)
-        backbone = self.config.backbone
-        speed_windows = None
-        if self.speed_F is not None:
-            margin = backbone.speed.window_margin
-            speed_windows = windows_around_frames(self.speed_F, margin=margin, frames=frame_F)
-        return ClipInputs(
-            reference=self.reference.features,
-            audio_windows_FWLD=windows_around_frames(
-                self.audio_FLD, margin=backbone.audio.window_margin, frames=frame_F
-            ),
-            speed_windows_FW=speed_windows,
-            region_HW=self.region_HW,
-            motion=motion,
-            num_frames=num_frames,
-            reference_weight=self.weights.reference,
-            audio_weight=self.weights.audio,
-            speed_weight=self.weights.speed,
-        )
+        if not self.num_motion_frames:
+            return None
+        scale = self.film.config.latent_scale
+        latents = self.film.first_motion
+        if led_by is not None:
+            latents = led_by[-self.num_motion_frames :]
+            if self.film.config.sampling.motion.is_decoded:
+                # Through pixels, which are cut to 0..1, and back.
+                latents = self.reference.vae.encode(self.reference.vae.decode(latents))
+            latents = latents * scale
+        if latents is None:
+            return None
+        return read_motion(self.reference, latents)
 
 
 def config_of(model: ModelPatcher, *, node: str) -> ModelConfig:
@@ -95,42 +68,54 @@ def config_of(model: ModelPatcher, *, node: str) -> ModelConfig:
 
 
 def assemble(
-    model: ModelPatcher,
     *,
     node: str,
+    model: ModelPatcher,
     reference: Reference,
-    audio: Audio,
-    region: FaceRegion | None,
-    speed: Speed | None,
-    weights: Weights,
-) -> Film:
-    """Bring all conditions together and check that they fit each other.
+    emo_audio: Audio,
+    reference_weight: float,
+    audio_weight: float,
+    speed_weight: float,
+    face_region: FaceRegion | None = None,
+    head_speed: Speed | None = None,
+) -> FilmToSample:
+    """Bring all conditions together, by the names of the nodes' inputs, and check that they fit.
 
     Raises:
         InputError: names `node`, what does not fit and what to do.
     """
     config = config_of(model, node=node)
     backbone = config.backbone
-    if reference.net.config.backbone.unet != backbone.unet:
+    if reference.net.config.backbone != backbone:
         raise InputError(
             f"{node}: the reference was encoded by another checkpoint's ReferenceNet. Take MODEL "
             "and reference_net from the same 'Load EMO Model'."
         )
-    _check_audio(audio, backbone, node=node)
-    return Film(
+    _check_audio(emo_audio, backbone, node=node)
+    fit, length = reference.fit, emo_audio.length
+    film = Film(
         config=config,
-        reference=reference,
-        num_frames=audio.num_frames,
-        fps=audio.fps,
-        audio_FLD=audio.features_FLD,
-        speed_F=_speeds(speed, audio, backbone, node=node),
-        region_HW=_region(region, reference, node=node),
-        weights=weights,
+        width=fit.width,
+        height=fit.height,
+        num_frames=length.num_frames,
+        num_sampled_frames=length.num_sampled_frames,
+        fps=length.fps,
+        reference=reference.reading,
+        rows_RLD=emo_audio.rows_RLD,
+        speed_deg_s_F=_speeds(head_speed, emo_audio, config, node=node),
+        face=_placement(face_region, reference, node=node),
+        weights=Weights(
+            reference=reference_weight,
+            audio=audio_weight,
+            areas=AS_TRAINED.areas if face_region is None else face_region.area_weights,
+            speed=speed_weight,
+        ),
     )
+    return FilmToSample(film, reference)
 
 
 def _check_audio(audio: Audio, backbone: BackboneConfig, *, node: str) -> None:
-    found = tuple(audio.features_FLD.shape[1:])
+    found = tuple(audio.rows_RLD.shape[1:])
     wanted = (backbone.audio.num_layers, backbone.audio.feature_dim)
     if found != wanted:
         raise InputError(
@@ -140,28 +125,30 @@ def _check_audio(audio: Audio, backbone: BackboneConfig, *, node: str) -> None:
         )
 
 
-def _speeds(
-    speed: Speed | None, audio: Audio, backbone: BackboneConfig, *, node: str
-) -> Tensor | None:
+def _speeds(speed: Speed | None, audio: Audio, config: ModelConfig, *, node: str) -> Tensor | None:
     if speed is None:
         return None
-    if backbone.speed is None:
+    buckets = config.backbone.speed
+    if buckets is None:
         raise InputError(
-            f"{node}: a head speed is connected, but this checkpoint has no speed layers. "
-            "Disconnect it, or load a checkpoint that has them, such as the bundled demo."
+            f"{node}: a head speed is connected, but this checkpoint, of family {config.family}, "
+            "has no speed layers. Disconnect it, or load a checkpoint that has them, such as the "
+            "bundled demo."
         )
-    values = speed.track.at_frames(num_frames=audio.num_frames, fps=audio.fps)
-    check_reach(values, highest=backbone.speed.bucket_centers_deg_s[-1], name=f"{node}: head speed")
+    length = audio.length
+    values = speed.track.at_frames(num_frames=length.num_frames, fps=length.fps)
+    check_reach(values, highest=buckets.bucket_centers_deg_s[-1], name=f"{node}: head speed")
     return values
 
 
-def _region(region: FaceRegion | None, reference: Reference, *, node: str) -> Tensor:
+def _placement(region: FaceRegion | None, reference: Reference, *, node: str) -> FacePlacement:
     height, width = reference.fit.height, reference.fit.width
     if region is None:
-        return box_to_mask(DEFAULT_BOX, height=height, width=width)
-    if tuple(region.mask_HW.shape) != (height, width):
+        return usual_placement(width=width, height=height)
+    found = region.placement.mask_HW.shape
+    if tuple(found) != (height, width):
         raise InputError(
-            f"{node}: the face region is {region.mask_HW.shape[1]}x{region.mask_HW.shape[0]}, the "
-            f"reference {width}x{height}. Give 'EMO Face Region' the same reference."
+            f"{node}: the face region is {found[1]}x{found[0]}, the reference {width}x{height}. "
+            "Give 'EMO Face Region' the same reference."
         )
-    return region.mask_HW
+    return region.placement

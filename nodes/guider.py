@@ -1,7 +1,7 @@
 """The temporal-aware sampler: a guider that samples clip after clip inside ComfyUI's own stack.
 
 Every sampler, scheduler, patch and preview works on it as on any model. The last frames of a clip,
-read by the ReferenceNet, lead the next.
+read by the ReferenceNet, lead the next. Families that sample in windows have one clip, the film.
 
 Source: EMO (arXiv 2402.17485), "Temporal Modules"; the loop is that of `emo_core.sampling`.
 
@@ -19,10 +19,9 @@ from comfy.samplers import CFGGuider
 from torch import Tensor
 
 from ..emo_core.errors import InputError
-from ..emo_core.models.unet import Features
+from ..emo_core.models.reference import MotionReading
 from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
-from .film import Film
-from .loading import read_reference
+from .film import FilmToSample
 from .network import CLIP_KEY
 
 Callback = Callable[[int, Tensor, Tensor, int], None]
@@ -31,9 +30,10 @@ Callback = Callable[[int, Tensor, Tensor, int], None]
 class ClipGuider(CFGGuider):
     """A GUIDER for latents of a whole film."""
 
-    def __init__(self, model: ModelPatcher, film: Film, *, guidance: float) -> None:
+    def __init__(self, model: ModelPatcher, film: FilmToSample, *, guidance: float) -> None:
         super().__init__(model)
-        self.film = film
+        self.to_sample = film
+        self.film = film.film
         self.set_cfg(guidance)
 
     def sample(
@@ -51,7 +51,10 @@ class ClipGuider(CFGGuider):
         self._check(latent_image)
         if sigmas.shape[-1] == 0:
             return latent_image
-        clip_frames = self.film.config.sampling.clip_frames
+        sampling_config = self.film.config.sampling
+        clip_frames = sampling_config.clip_frames
+        if sampling_config.windows is not None:
+            clip_frames = self.film.num_sampled_frames
         clips = plan_clips(self.film.num_frames, clip_frames=clip_frames)
         whole = len(clips) * clip_frames
         noise = _whole_noise(noise, num_frames=whole, seed=seed or 0)
@@ -88,26 +91,19 @@ class ClipGuider(CFGGuider):
         sampling.end_film(finished[-1])
         return torch.cat(finished)
 
-    @property
-    def _num_motion_frames(self) -> int:
-        temporal = self.film.config.backbone.temporal
-        return 0 if temporal is None else temporal.num_motion_frames
-
     def _forget(self) -> None:
         """Drop the last clip's conditions; after an exception ComfyUI leaves them on the device."""
         self.original_conds = {}
         for name in ("conds", "inner_model", "loaded_models"):
             self.__dict__.pop(name, None)
 
-    def _set_clip(self, first: int, num_frames: int, motion: Features | None) -> None:
-        inputs = self.film.clip(first, num_frames=num_frames, motion=motion)
-        self.set_conds([[None, {CLIP_KEY: inputs}]], [[None, {CLIP_KEY: inputs.unconditional()}]])
+    def _set_clip(self, first: int, num_frames: int, motion: MotionReading | None) -> None:
+        clip = self.film.clip(range(first, first + num_frames), motion=motion)
+        self.set_conds([[None, {CLIP_KEY: clip}]], [[None, {CLIP_KEY: clip.unconditional()}]])
 
-    def _motion(self, led_by: Tensor | None) -> Features | None:
-        if led_by is None or self._num_motion_frames == 0:
-            return None
+    def _motion(self, led_by: Tensor | None) -> MotionReading | None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        return read_reference(self.film.reference.net, led_by[-self._num_motion_frames :])
+        return self.to_sample.motion(led_by)
 
     def _check(self, latent_image: Tensor) -> None:
         found, wanted = tuple(latent_image.shape), (self.film.num_frames, *self.film.latent_shape)

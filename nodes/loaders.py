@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from ..emo_core.assets import PORTRAIT, SONG, VOICE
 from ..emo_core.audio.waveform import read_audio
 from ..emo_core.video.images import read_image
-from .loading import load_emo, load_wav2vec2
-from .paths import AUDIO_ENCODERS, MODELS, model_files, model_path
+from .loading import load_emo, load_encoder
+from .paths import AUDIO_ENCODERS, MODELS, checkpoint_files, model_files, model_path
 from .sound import audio_of
 from .types import AudioEncoderType, ReferenceNetType
 
@@ -35,9 +35,10 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=model_files(MODELS),
-                    tooltip="File in models/emo. emo_demo.safetensors comes with the pack: small, "
-                    "for drawn portraits at 128x128.",
+                    options=checkpoint_files(),
+                    tooltip="File in models/emo: Hallo's net.pth, the denoising_unet of EchoMimic "
+                    "or V-Express with its other files beside it, or a converted one. "
+                    "emo_demo.safetensors comes with the pack: small, for drawn portraits.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -71,15 +72,15 @@ class LoadAudioEncoder(io.ComfyNode):
             node_id="EMO_LoadAudioEncoder",
             display_name="Load EMO Audio Encoder",
             category="EMO/loaders",
-            description="Loads a wav2vec2 model for checkpoints that bring no audio encoder of "
-            "their own. The bundled demo needs none.",
-            search_aliases=["wav2vec2"],
+            description="Loads a wav2vec2 or Whisper model for checkpoints that bring no audio "
+            "encoder of their own. The bundled demo needs none.",
+            search_aliases=["wav2vec2", "whisper"],
             inputs=[
                 io.Combo.Input(
                     "audio_encoder_name",
                     options=model_files(AUDIO_ENCODERS),
-                    tooltip="File in models/audio_encoders: the wav2vec2 that the checkpoint's "
-                    "page names.",
+                    tooltip="File in models/audio_encoders: wav2vec2-base-960h for Hallo and "
+                    "V-Express, whisper_tiny.pt for EchoMimic.",
                 ),
             ],
             outputs=[
@@ -93,7 +94,7 @@ class LoadAudioEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_encoder_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_wav2vec2(model_path(AUDIO_ENCODERS, audio_encoder_name)))
+        return io.NodeOutput(load_encoder(model_path(AUDIO_ENCODERS, audio_encoder_name)))
 
 
 class DemoInputs(io.ComfyNode):

@@ -1,11 +1,11 @@
 """Checkpoint file -> model patchers. The only place where networks meet ComfyUI's memory manager.
 
-Letters: N samples or images, T steps of 20 ms, L layers, D feature width, C channels, h and w rows
-and columns of latents.
+Letters: C channels, h and w rows and columns of latents, E width of an identity embedding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,22 +14,19 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import torch
-from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
-from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..emo_core.audio.front_end import SAMPLE_RATE_HZ, STEP_SAMPLES, FrontEnd
-from ..emo_core.checkpoints.detect import detect_family
-from ..emo_core.checkpoints.emo import check_fits, read_config, split_parts
-from ..emo_core.checkpoints.read import TensorFile, read_tensors
-from ..emo_core.config import ModelConfig
-from ..emo_core.errors import InputError
+from ..emo_core.audio.front_end import FrontEnd
+from ..emo_core.audio.load import load_audio_encoder
+from ..emo_core.checkpoints.checkpoint import Checkpoint
+from ..emo_core.checkpoints.emo import check_fits
+from ..emo_core.checkpoints.families import open_checkpoint
 from ..emo_core.models.backbone import Backbone
-from ..emo_core.models.reference import ReferenceNet
-from ..emo_core.models.unet import Features
+from ..emo_core.models.reference import MotionReading, ReferenceNet, ReferenceReading
 from .network import EMOSupported, bound_layers
-from .types import AudioEncoderWire, ReferenceNetWire
+from .types import AudioEncoderWire, Reference, ReferenceNetWire
+from .windows import add_windows
 
 FRONT_END = "emo_front_end"
 """Attachment of a MODEL that holds the checkpoint's own audio encoder, an `AudioEncoderWire`."""
@@ -44,20 +41,19 @@ class LoadedEMO:
 
 
 def load_emo(path: Path, *, dtype: torch.dtype | None) -> LoadedEMO:
-    """Load a checkpoint.
+    """Load a checkpoint of any family.
 
     Args:
         dtype: of the weights; None lets ComfyUI choose for the device.
 
     Raises:
-        InputError: not a checkpoint of ours, or damaged.
+        InputError: not a checkpoint that can be loaded, damaged, or files of it are missing.
     """
-    file = _read(path)
-    config = read_config(file)
-    reference_net = _reference_net(file, config, dtype=dtype)
+    checkpoint = open_checkpoint(path)
+    reference_net = _reference_net(checkpoint, dtype=dtype)
     return LoadedEMO(
-        model=_model(file, config, dtype=dtype),
-        reference_net=ReferenceNetWire(patcher=reference_net, config=config),
+        model=_model(checkpoint, dtype=dtype),
+        reference_net=ReferenceNetWire(patcher=reference_net, config=checkpoint.config),
     )
 
 
@@ -65,141 +61,144 @@ def load_model(
     path: Path, dtype: torch.dtype | None, disable_dynamic: bool = False
 ) -> ModelPatcher:
     """Build the MODEL again; what ComfyUI calls to get a patcher of another kind."""
-    file = _read(path)
-    return _model(file, read_config(file), dtype=dtype, is_dynamic_refused=disable_dynamic)
+    return _model(open_checkpoint(path), dtype=dtype, is_dynamic_refused=disable_dynamic)
 
 
-def load_wav2vec2(path: Path) -> AudioEncoderWire:
-    """Load a wav2vec2 file of `models/audio_encoders` by ComfyUI's own implementation."""
-    state = comfy.utils.load_torch_file(str(path), safe_load=True)
-    try:
-        loaded = load_audio_encoder_from_sd(state)
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: not an audio encoder that ComfyUI knows ({error}). Give a wav2vec2 model "
-            "(base or large) as one safetensors file."
-        ) from error
-    if not isinstance(loaded.model, Wav2Vec2Model):
-        raise InputError(
-            f"{path}: holds {type(loaded.model).__name__}; expected a wav2vec2 model. Give the one "
-            "that the checkpoint's page names."
-        )
-    encoder = NativeWav2Vec2(loaded.model)
-    return AudioEncoderWire(patcher=loaded.patcher, encoder=encoder, name=path.name)
+def load_encoder(path: Path) -> AudioEncoderWire:
+    """Load a wav2vec2 or Whisper model, in float32: families differ in the last digits heard."""
+    encoder = load_audio_encoder(path)
+    patcher = ModelPatcher(
+        encoder.requires_grad_(False),
+        load_device=comfy.model_management.text_encoder_device(),
+        offload_device=comfy.model_management.text_encoder_offload_device(),
+    )
+    return AudioEncoderWire(patcher=patcher, encoder=encoder, name=path.name)
 
 
-def read_reference(net: ReferenceNetWire, latents_NChw: Tensor) -> Features:
-    """Run the ReferenceNet on clean latents in the VAE's scale.
+def read_reference(
+    net: ReferenceNetWire, latents_1Chw: Tensor, *, embedding_E: Tensor | None = None
+) -> ReferenceReading:
+    """Read a portrait.
+
+    Args:
+        latents_1Chw: clean, in the VAE's scale.
+        embedding_E: of the face, where the checkpoint knows identities.
 
     Returns:
-        Features on the patcher's load device.
+        On ComfyUI's device for what is handed between nodes.
     """
+    latents = _loaded(net, latents_1Chw) * net.config.latent_scale
+    reading = net.patcher.model.read_reference(latents, embedding_E=embedding_E)
+    place = comfy.model_management.intermediate_device()
+    identity = reading.identity_2TD
+    return ReferenceReading(
+        features={name: value.to(place) for name, value in reading.features.items()},
+        latents_1CHW=reading.latents_1CHW.to(place),
+        identity_2TD=None if identity is None else identity.to(place),
+    )
+
+
+def read_motion(reference: Reference, latents_MChw: Tensor) -> MotionReading:
+    """Read the frames before a clip.
+
+    Args:
+        latents_MChw: clean, as the networks see them.
+
+    Returns:
+        On the patcher's load device.
+    """
+    latents = _loaded(reference.net, latents_MChw)
+    identity = reference.reading.identity_2TD
+    return reference.net.patcher.model.read_motion(
+        latents, identity_2TD=None if identity is None else identity.to(latents)
+    )
+
+
+def _loaded(net: ReferenceNetWire, latents_NChw: Tensor) -> Tensor:
+    """Have the ReferenceNet loaded; return the latents where and as it computes."""
     patcher = net.patcher
     image = latents_NChw.shape[-2] * latents_NChw.shape[-1] * latents_NChw.shape[0]
     width = net.config.reference_net.unet.block_out_channels[0]
     # As for the backbone, whose estimate in ComfyUI's terms is 0.01 MiB per latent pixel and byte.
     memory = image * 2 * 0.01 * (width / 320) * 2**20
     comfy.model_management.load_models_gpu([patcher], memory_required=memory)
-    dtype = patcher.model.compute_dtype
-    latents = latents_NChw.to(patcher.load_device, dtype) * net.config.latent_scale
-    return patcher.model(latents)
-
-
-class NativeWav2Vec2:
-    """ComfyUI's wav2vec2 as an `AudioEncoder` of the core."""
-
-    rate_hz = SAMPLE_RATE_HZ / STEP_SAMPLES
-    first_center_s = 200.0 / SAMPLE_RATE_HZ
-
-    def __init__(self, model: Wav2Vec2Model) -> None:
-        self.model = model
-
-    def __call__(self, waveform_BN: Tensor) -> Tensor:
-        """Return (B, T, L, D) without the embedding before the first layer."""
-        # A step needs 400 samples; padding by the rest gives one step per 320 samples.
-        padded = nn.functional.pad(waveform_BN, (0, 80 - waveform_BN.shape[-1] % 320))
-        _, layers = self.model(padded[:, None])
-        return torch.stack(list(layers)[1:], dim=2)
-
-
-def _read(path: Path) -> TensorFile:
-    file = read_tensors(path)
-    family = detect_family(file)
-    if family != "emo":
-        raise InputError(
-            f"{path}: is of family {family}; expected an EMO model. Load a VAE with 'Load VAE'."
-        )
-    return file
+    return latents_NChw.to(patcher.load_device, patcher.model.compute_dtype)
 
 
 def _model(
-    file: TensorFile,
-    config: ModelConfig,
-    *,
-    dtype: torch.dtype | None,
-    is_dynamic_refused: bool = False,
+    checkpoint: Checkpoint, *, dtype: torch.dtype | None, is_dynamic_refused: bool = False
 ) -> ModelPatcher:
     management = comfy.model_management
-    state = split_parts(file).get("backbone", {})
+    config, views = checkpoint.config, checkpoint.views("backbone")
     load_device = management.get_torch_device()
     supported = EMOSupported(config)
     if dtype is None:
         dtype = management.unet_dtype(
-            model_params=comfy.utils.calculate_parameters(state),
-            weight_dtype=comfy.utils.weight_dtype(state),
+            model_params=comfy.utils.calculate_parameters(views),
+            weight_dtype=comfy.utils.weight_dtype(views),
             supported_dtypes=list(supported.supported_inference_dtypes),
         )
     cast = management.unet_manual_cast(dtype, load_device, supported.supported_inference_dtypes)
     supported.set_inference_dtype(dtype, cast, device=load_device)
-    model = supported.get_model(state)
     # Under dynamic VRAM the model's own layers have no weights yet: a plain twin is asked.
     with torch.device("meta"):
-        check_fits(Backbone(config.backbone), state, name=f"{file.path}: backbone")
+        check_fits(Backbone(config.backbone), views, name=f"{checkpoint.path}: backbone")
+    model = supported.get_model(views)
     patcher_class = ModelPatcher if is_dynamic_refused else CoreModelPatcher
     patcher = patcher_class(
         model, load_device=load_device, offload_device=management.unet_offload_device()
     )
-    if not patcher.is_dynamic():
-        state = {key: value.to(dtype) for key, value in state.items()}
-    model.load_model_weights(state, assign=patcher.is_dynamic())
-    patcher.cached_patcher_init = (load_model, (file.path, dtype))
+    _fill(model.load_model_weights, checkpoint, "backbone", patcher, dtype=dtype)
+    patcher.cached_patcher_init = (load_model, (checkpoint.path, dtype))
+    add_windows(patcher, config.sampling)
     if config.front_end is not None:
-        patcher.set_attachments(FRONT_END, _front_end(file, config))
+        patcher.set_attachments(FRONT_END, _front_end(checkpoint))
     return patcher
 
 
-def _reference_net(
-    file: TensorFile, config: ModelConfig, *, dtype: torch.dtype | None
-) -> ModelPatcher:
+def _reference_net(checkpoint: Checkpoint, *, dtype: torch.dtype | None) -> ModelPatcher:
     management = comfy.model_management
-    state = split_parts(file).get("reference_net", {})
+    config, views = checkpoint.config.reference_net, checkpoint.views("reference_net")
     load_device = management.get_torch_device()
     offload_device = management.unet_offload_device()
     if dtype is None:
         dtype = management.unet_dtype(
-            model_params=comfy.utils.calculate_parameters(state),
+            model_params=comfy.utils.calculate_parameters(views),
             supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
         )
     layers = bound_layers(comfy.ops.manual_cast, dtype=dtype, device=offload_device)
-    network = ReferenceNet(config.reference_net, ops=layers).requires_grad_(False).eval()
+    with torch.device("meta"):
+        twin = ReferenceNet(config)
+    check_fits(twin, views, name=f"{checkpoint.path}: reference_net")
+    network = ReferenceNet(config, ops=layers).requires_grad_(False).eval()
     # None means that the weights' own type is computed in.
     network.compute_dtype = management.unet_manual_cast(dtype, load_device) or dtype
-    with torch.device("meta"):
-        twin = ReferenceNet(config.reference_net)
-    check_fits(twin, state, name=f"{file.path}: reference_net")
     management.archive_model_dtypes(network)
     patcher = CoreModelPatcher(network, load_device=load_device, offload_device=offload_device)
-    if not patcher.is_dynamic():
-        state = {key: value.to(dtype) for key, value in state.items()}
-    network.load_state_dict(state, assign=patcher.is_dynamic())
+    _fill(network.load_state_dict, checkpoint, "reference_net", patcher, dtype=dtype)
     return patcher
 
 
-def _front_end(file: TensorFile, config: ModelConfig) -> AudioEncoderWire:
+def _fill(
+    load: Callable,
+    checkpoint: Checkpoint,
+    network: str,
+    patcher: ModelPatcher,
+    *,
+    dtype: torch.dtype,
+) -> None:
+    """Hand a network its weights: mapped where they are streamed from the file, else converted."""
+    if patcher.is_dynamic():
+        load(checkpoint.views(network), assign=True)
+    else:
+        load(checkpoint.read(network, dtype=dtype), assign=True)
+
+
+def _front_end(checkpoint: Checkpoint) -> AudioEncoderWire:
     management = comfy.model_management
-    state = split_parts(file).get("front_end", {})
-    network = FrontEnd(config.front_end).requires_grad_(False).eval()
-    check_fits(network, state, name=f"{file.path}: front_end")
+    network = FrontEnd(checkpoint.config.front_end).requires_grad_(False).eval()
+    state = checkpoint.read("front_end", dtype=torch.float32)
+    check_fits(network, state, name=f"{checkpoint.path}: front_end")
     network.load_state_dict(state)
     patcher = ModelPatcher(
         network,

@@ -1,17 +1,12 @@
 """EMO as a native MODEL: the backbone in ComfyUI's own layers, and the model class round it.
 
 ComfyUI's sampler stack drives it like any of its models. What a clip is conditioned on travels in
-the conditioning under one key as `ClipInputs`; `extra_conds` projects it once per sampling call, so
-a step only reads it, and nothing outlives the call.
-
-Letters: B conditions, F frames, N images, L encoder layers, D feature width, C channels, H and W
-rows and columns of pixels, h and w of latents.
+the conditioning under one key as a `Clip`; `extra_conds` projects it once per sampling call, so a
+step only reads it, and nothing outlives the call.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
@@ -26,11 +21,12 @@ from torch import Tensor
 
 from ..emo_core.config import PIXELS_PER_LATENT, DiffusionConfig, ModelConfig
 from ..emo_core.errors import InputError
-from ..emo_core.models.backbone import Backbone
-from ..emo_core.models.unet import Conditions, Features
+from ..emo_core.film import Clip
+from ..emo_core.models.backbone import Backbone, SharedConditions
+from ..emo_core.models.unet import Conditions
 
 CLIP_KEY = "emo_clip"
-"""Key of a conditioning's dict that holds the `ClipInputs`."""
+"""Key of a conditioning's dict that holds the `Clip`."""
 LAYERS = ("Linear", "Conv2d", "GroupNorm", "LayerNorm")
 BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
 """diffusers' names of beta schedules -> ComfyUI's, which has them the other way round."""
@@ -42,44 +38,6 @@ def bound_layers(operations: ModuleType, *, dtype: torch.dtype | None, device: o
     return SimpleNamespace(
         **{name: partial(getattr(operations, name), dtype=dtype, device=device) for name in LAYERS}
     )
-
-
-@dataclass(frozen=True)
-class ClipInputs:
-    """Everything that one clip's frames are conditioned on, before projection.
-
-    Frames past the film's end, of a last clip that is generated whole, repeat the last one.
-    """
-
-    reference: Features | None
-    """None in the unconditional half of guidance, with `audio_windows_FWLD`."""
-    audio_windows_FWLD: Tensor | None
-    speed_windows_FW: Tensor | None
-    region_HW: Tensor
-    motion: Features | None
-    """Of the frames before the clip; None before the film's first."""
-    num_frames: int
-    reference_weight: float = 1.0
-    audio_weight: float = 1.0
-    speed_weight: float = 1.0
-
-    def unconditional(self) -> ClipInputs:
-        """Drop reference and audio; guidance's other half."""
-        return dataclasses.replace(self, reference=None, audio_windows_FWLD=None)
-
-    def select(self, frame_indices: list[int]) -> ClipInputs:
-        """Keep some frames, for a context window. Only a window from the start has motion."""
-
-        def rows(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[frame_indices]
-
-        return dataclasses.replace(
-            self,
-            audio_windows_FWLD=rows(self.audio_windows_FWLD),
-            speed_windows_FW=rows(self.speed_windows_FW),
-            motion=self.motion if frame_indices[0] == 0 else None,
-            num_frames=len(frame_indices),
-        )
 
 
 class EMOBackbone(Backbone):
@@ -99,31 +57,6 @@ class EMOBackbone(Backbone):
         )
         self.dtype = dtype
         """ComfyUI asks for it."""
-
-    def project(self, inputs: ClipInputs, *, like: Tensor) -> Conditions:
-        """Project a clip's inputs to where and what `like` is."""
-
-        def there(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[None].to(like)
-
-        def features_there(features: Features | None) -> Features | None:
-            return None if features is None else {k: v.to(like) for k, v in features.items()}
-
-        speed_windows = inputs.speed_windows_FW
-        return self.prepare(
-            num_frames=inputs.num_frames,
-            like=like,
-            reference=features_there(inputs.reference),
-            motion=features_there(inputs.motion),
-            audio_windows_BFWLD=there(inputs.audio_windows_FWLD),
-            speed_windows_BFW=(
-                None if speed_windows is None else speed_windows[None].to(like.device)
-            ),
-            region_B1HW=inputs.region_HW[None, None].to(like),
-            reference_weight=inputs.reference_weight,
-            audio_weight=inputs.audio_weight,
-            speed_weight=inputs.speed_weight,
-        )
 
     def forward(  # noqa: D102
         self,
@@ -156,19 +89,29 @@ class EMOBackbone(Backbone):
 
 
 class ClipCondition:
-    """A clip's projected conditions as ComfyUI's sampler carries them (a COND, `comfy.conds`)."""
+    """A clip's projected conditions as ComfyUI's sampler carries them (a COND, `comfy.conds`).
 
-    def __init__(self, inputs: ClipInputs, prepared: Conditions, shape: list[int]) -> None:
+    A film that is sampled in windows is never projected as a whole, only what its windows share.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        shared: SharedConditions,
+        prepared: Conditions | None,
+        shape: list[int],
+    ) -> None:
         self.cond = prepared
-        self.inputs = inputs
+        self.clip = clip
+        self.shared = shared
         self.shape = shape
 
     def process_cond(self, batch_size: int, **kwargs: object) -> ClipCondition:
         """Check the number of frames against the batch that is sampled."""
-        if batch_size != self.inputs.num_frames:
+        if batch_size != self.clip.num_frames:
             raise InputError(
                 f"EMO model: {batch_size} latent frames are sampled under the conditions of "
-                f"{self.inputs.num_frames}. Use the LATENT that comes out of the node that made "
+                f"{self.clip.num_frames}. Use the LATENT that comes out of the node that made "
                 "the conditioning."
             )
         return self
@@ -199,27 +142,29 @@ class EMOModel(comfy.model_base.BaseModel):
         self.memory_usage_factor_conds = ("conditions",)
 
     def extra_conds(self, **kwargs: object) -> dict[str, object]:  # noqa: D102
-        inputs: ClipInputs | None = kwargs.get(CLIP_KEY)
-        if inputs is None:
+        clip: Clip | None = kwargs.get(CLIP_KEY)
+        if clip is None:
             return {}
-        noise: Tensor = kwargs["noise"]
-        self._check_latents(noise, inputs)
-        like = torch.empty(0, dtype=self.get_dtype_inference(), device=kwargs["device"])
+        self._check_latents(kwargs["noise"], clip)
+        like = self._like(kwargs["device"])
         # ComfyUI applies a conditioning's hooks, such as LoRAs, at every step; this is before.
         self.current_patcher.apply_hooks(hooks=kwargs.get("hooks"))
-        prepared = self.diffusion_model.project(inputs, like=like)
-        return {"conditions": ClipCondition(inputs, prepared, self._kept_shape(inputs))}
+        shared = clip.share(self.diffusion_model, like=like)
+        prepared = None
+        if self._is_one_window(clip):
+            prepared = clip.prepare(self.diffusion_model, shared, like=like)
+        return {"conditions": ClipCondition(clip, shared, prepared, self._kept_shape(clip))}
 
     def extra_conds_shapes(self, **kwargs: object) -> dict[str, list[int]]:  # noqa: D102
-        inputs: ClipInputs | None = kwargs.get(CLIP_KEY)
-        return {} if inputs is None else {"conditions": self._kept_shape(inputs)}
+        clip: Clip | None = kwargs.get(CLIP_KEY)
+        return {} if clip is None else {"conditions": self._kept_shape(clip)}
 
     def resize_cond_for_context_window(  # noqa: D102
         self,
         cond_key: str,
         cond_value: object,
         window: object,
-        x_in: Tensor,
+        x_in: torch.Tensor,
         device: torch.device,
         retain_index_list: list[int] = (),
     ) -> ClipCondition | None:
@@ -231,37 +176,40 @@ class EMOModel(comfy.model_base.BaseModel):
         anchor = getattr(window, "causal_anchor_index", None)
         if anchor is not None and anchor >= 0:
             indices.insert(0, anchor)
-        inputs = cond_value.inputs.select(indices)
-        device = x_in.device if device is None else device
-        like = torch.empty(0, dtype=self.get_dtype_inference(), device=device)
-        prepared = self.diffusion_model.project(inputs, like=like)
-        return ClipCondition(inputs, prepared, cond_value.shape)
+        clip = cond_value.clip.select(indices)
+        like = self._like(x_in.device if device is None else device)
+        shared = cond_value.shared.to(like.device)
+        prepared = clip.prepare(self.diffusion_model, shared, like=like)
+        return ClipCondition(clip, shared, prepared, cond_value.shape)
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False) -> EMOModel:
         """Load strictly; ComfyUI's own only warns of keys that do not fit."""
         self.diffusion_model.load_state_dict(sd, strict=True, assign=assign)
         return self
 
-    def _kept_shape(self, inputs: ClipInputs) -> list[int]:
+    def _like(self, device: torch.device) -> Tensor:
+        """What conditions are projected to."""
+        return torch.empty(0, dtype=self.get_dtype_inference(), device=device)
+
+    def _is_one_window(self, clip: Clip) -> bool:
+        """Whether the model reads the clip as it is; see `windows.FilmWindows`."""
+        sampling = self.emo_config.sampling
+        return sampling.windows is None or clip.num_frames <= sampling.clip_frames
+
+    def _kept_shape(self, clip: Clip) -> list[int]:
         """Of the latents of reference and motion frames."""
-        height, width = inputs.region_HW.shape
         temporal = self.emo_config.backbone.temporal
         num_kept = 1 + (0 if temporal is None else temporal.num_motion_frames)
-        return [
-            num_kept,
-            self.latent_format.latent_channels,
-            height // PIXELS_PER_LATENT,
-            width // PIXELS_PER_LATENT,
-        ]
+        return [num_kept, *clip.film.latent_shape]
 
-    def _check_latents(self, noise: Tensor, inputs: ClipInputs) -> None:
-        height, width = inputs.region_HW.shape
+    def _check_latents(self, noise: Tensor, clip: Clip) -> None:
+        film = clip.film
         found = (
             noise.shape[1],
             noise.shape[-1] * PIXELS_PER_LATENT,
             noise.shape[-2] * PIXELS_PER_LATENT,
         )
-        wanted = (self.latent_format.latent_channels, width, height)
+        wanted = (self.latent_format.latent_channels, film.width, film.height)
         if found != wanted:
             raise InputError(
                 f"EMO model: the latents have {found[0]} channels for {found[1]}x{found[2]} "

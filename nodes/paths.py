@@ -11,6 +11,8 @@ from pathlib import Path
 import folder_paths
 
 from ..emo_core import assets
+from ..emo_core.checkpoints.families import PART_STEMS
+from ..emo_core.checkpoints.read import PICKLE_ENDINGS
 
 MODELS = "emo"
 AUDIO_ENCODERS = "audio_encoders"
@@ -21,8 +23,8 @@ def register_folders() -> None:
     own = Path(folder_paths.models_dir) / MODELS
     folder_paths.add_model_folder_path(MODELS, str(own), is_default=True)
     paths, endings = folder_paths.folder_names_and_paths[MODELS]
-    if not endings:  # A new folder lists every file, notes and pictures too.
-        endings = {".safetensors"}
+    # A new folder lists every file, notes and pictures too.
+    endings = set(endings) | {".safetensors", *PICKLE_ENDINGS}
     folder_paths.folder_names_and_paths[MODELS] = (paths, endings)
     folder_paths.add_model_folder_path(MODELS, str(assets.MODELS))
     folder_paths.add_model_folder_path("vae", str(assets.VAES))
@@ -32,6 +34,12 @@ def register_folders() -> None:
 def model_files(folder: str) -> list[str]:
     """Names to choose from, for a combo."""
     return folder_paths.get_filename_list(folder)
+
+
+def checkpoint_files() -> list[str]:
+    """Models to choose from: of a checkpoint in several files, that of the denoising network."""
+    names = model_files(MODELS)
+    return [name for name in names if not Path(name).name.startswith(PART_STEMS)]
 
 
 def model_path(folder: str, name: str) -> Path:

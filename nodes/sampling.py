@@ -1,4 +1,7 @@
-"""Nodes that sample: a guider for ComfyUI's samplers, one clip for KSampler, and all in one."""
+"""Nodes that sample: a guider for ComfyUI's samplers, one clip for KSampler, and all in one.
+
+Their inputs about the film go to `assemble` by name.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,21 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.errors import InputError
+from ..emo_core.film import Film
+from ..emo_core.models.reference import MotionReading
 from .ddim import ddim_schedule
-from .film import Film, Weights, assemble, config_of
+from .film import FilmToSample, assemble, config_of
 from .guider import ClipGuider
-from .loading import read_reference
 from .network import CLIP_KEY
-from .types import (
-    Audio,
-    AudioType,
-    FaceRegion,
-    FaceRegionType,
-    Reference,
-    ReferenceType,
-    Speed,
-    SpeedType,
-)
+from .types import AudioType, FaceRegionType, ReferenceType, SpeedType
 
 logger = logging.getLogger(__name__)
 FPS_KEY = "emo_fps"
 """Key of a LATENT that carries the film's frame rate to the stitcher."""
+MEDIAN_KEY = "emo_median"
+"""Key of a LATENT whose family passes its frames through a median."""
+AUTO = "auto"
+USUAL_SAMPLER, USUAL_SCHEDULER = "dpmpp_2m", "sgm_uniform"
 Latent = dict[str, object]
 
 
@@ -112,26 +111,13 @@ class Guider(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
-        reference: Reference,
-        emo_audio: Audio,
         guidance: float,
-        reference_weight: float,
-        audio_weight: float,
-        speed_weight: float,
-        face_region: FaceRegion | None = None,
-        head_speed: Speed | None = None,
+        **film_inputs: object,
     ) -> io.NodeOutput:
-        film = assemble(
-            model,
-            node=cls.NAME,
-            reference=reference,
-            audio=emo_audio,
-            region=face_region,
-            speed=head_speed,
-            weights=Weights(reference=reference_weight, audio=audio_weight, speed=speed_weight),
-        )
-        guider = ClipGuider(model, film, guidance=guidance or film.config.sampling.guidance)
+        to_sample = assemble(node=cls.NAME, **film_inputs)
+        film = to_sample.film
+        guidance = guidance or film.config.sampling.guidance
+        guider = ClipGuider(film_inputs["model"], to_sample, guidance=guidance)
         return io.NodeOutput(guider, _empty_latent(film, film.num_frames))
 
 
@@ -183,59 +169,54 @@ class Conditioning(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
-        reference: Reference,
-        emo_audio: Audio,
         first_frame: int,
         num_frames: int,
-        reference_weight: float,
-        audio_weight: float,
-        speed_weight: float,
-        face_region: FaceRegion | None = None,
-        head_speed: Speed | None = None,
         previous: Latent | None = None,
+        **film_inputs: object,
     ) -> io.NodeOutput:
-        film = assemble(
-            model,
-            node=cls.NAME,
-            reference=reference,
-            audio=emo_audio,
-            region=face_region,
-            speed=head_speed,
-            weights=Weights(reference=reference_weight, audio=audio_weight, speed=speed_weight),
-        )
+        to_sample = assemble(node=cls.NAME, **film_inputs)
+        film = to_sample.film
         if first_frame >= film.num_frames:
             raise InputError(
                 f"{cls.NAME}: first_frame is {first_frame}, but the film has {film.num_frames} "
                 "frames. Choose an earlier one, or give more sound."
             )
-        wanted = num_frames or film.config.sampling.clip_frames
-        frames = min(wanted, film.num_frames - first_frame)
-        motion = None if previous is None else cls._motion(film, previous["samples"])
-        inputs = film.clip(first_frame, num_frames=frames, motion=motion)
-        positive = [[None, {CLIP_KEY: inputs}]]
-        negative = [[None, {CLIP_KEY: inputs.unconditional()}]]
+        sampling = film.config.sampling
+        left = film.num_frames - first_frame
+        usual = sampling.clip_frames if sampling.windows is None else left
+        frames = min(num_frames or usual, left)
+        clip = film.clip(
+            range(first_frame, first_frame + frames), motion=cls._motion(to_sample, previous)
+        )
+        positive = [[None, {CLIP_KEY: clip}]]
+        negative = [[None, {CLIP_KEY: clip.unconditional()}]]
         return io.NodeOutput(positive, negative, _empty_latent(film, frames))
 
     @classmethod
-    def _motion(cls, film: Film, samples: Tensor) -> dict[str, Tensor] | None:
-        temporal = film.config.backbone.temporal
-        if temporal is None or not temporal.num_motion_frames:
+    def _motion(cls, to_sample: FilmToSample, previous: Latent | None) -> MotionReading | None:
+        if previous is not None and to_sample.num_motion_frames:
+            samples: Tensor = previous["samples"]
+            wanted = to_sample.film.latent_shape
+            if tuple(samples.shape[1:]) != wanted:
+                raise InputError(
+                    f"{cls.NAME}: previous has frames of shape {list(samples.shape[1:])}; this "
+                    f"film's are {list(wanted)} (channels, rows, columns). Connect the sampled "
+                    "clip of the same film."
+                )
+            if len(samples) < to_sample.num_motion_frames:
+                raise InputError(
+                    f"{cls.NAME}: previous has {len(samples)} frames. Expected at least "
+                    f"{to_sample.num_motion_frames}, which lead the next clip."
+                )
+        reading = to_sample.motion(None if previous is None else previous["samples"])
+        if reading is None:
             return None
-        if tuple(samples.shape[1:]) != film.latent_shape:
-            raise InputError(
-                f"{cls.NAME}: previous has frames of shape {list(samples.shape[1:])}; this film's "
-                f"are {list(film.latent_shape)} (channels, rows, columns). Connect the sampled "
-                "clip of the same film."
-            )
-        if samples.shape[0] < temporal.num_motion_frames:
-            raise InputError(
-                f"{cls.NAME}: previous has {samples.shape[0]} frames. Expected at least "
-                f"{temporal.num_motion_frames}, which lead the next clip."
-            )
         place = comfy.model_management.intermediate_device()
-        features = read_reference(film.reference.net, samples[-temporal.num_motion_frames :])
-        return {name: value.to(place) for name, value in features.items()}
+        known, unknown = (
+            {name: value.to(place) for name, value in features.items()}
+            for features in (reading.known, reading.unknown)
+        )
+        return MotionReading(known=known, unknown=unknown)
 
 
 class Sampler(io.ComfyNode):
@@ -262,23 +243,26 @@ class Sampler(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=20,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=1000,
-                    tooltip="Denoising steps of each clip. 20 is a start, 10 a quick look.",
+                    tooltip="Denoising steps of each clip. 0 takes the checkpoint's own number: 10 "
+                    "for the demo, 25 to 40 for the published families.",
                 ),
                 guidance_input(),
                 io.Combo.Input(
                     "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    default="dpmpp_2m",
-                    tooltip="Start with dpmpp_2m.",
+                    options=[AUTO, *comfy.samplers.KSampler.SAMPLERS],
+                    default=AUTO,
+                    tooltip="auto takes the checkpoint's own: DDIM with its own schedule for the "
+                    "published families, dpmpp_2m for others.",
                 ),
                 io.Combo.Input(
                     "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    default="sgm_uniform",
-                    tooltip="Start with sgm_uniform, which begins at pure noise as in training.",
+                    options=[AUTO, *comfy.samplers.KSampler.SCHEDULERS],
+                    default=AUTO,
+                    tooltip="auto goes with sampler_name auto; with other samplers it is "
+                    "sgm_uniform, which begins at pure noise as in training.",
                 ),
                 *weight_inputs(),
             ],
@@ -288,37 +272,35 @@ class Sampler(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
-        reference: Reference,
-        emo_audio: Audio,
         seed: int,
         steps: int,
         guidance: float,
         sampler_name: str,
         scheduler: str,
-        reference_weight: float,
-        audio_weight: float,
-        speed_weight: float,
-        face_region: FaceRegion | None = None,
-        head_speed: Speed | None = None,
+        **film_inputs: object,
     ) -> io.NodeOutput:
-        film = assemble(
-            model,
-            node=cls.NAME,
-            reference=reference,
-            audio=emo_audio,
-            region=face_region,
-            speed=head_speed,
-            weights=Weights(reference=reference_weight, audio=audio_weight, speed=speed_weight),
-        )
-        guider = ClipGuider(model, film, guidance=guidance or film.config.sampling.guidance)
+        to_sample = assemble(node=cls.NAME, **film_inputs)
+        film, model = to_sample.film, film_inputs["model"]
+        defaults = film.config.sampling
+        guider = ClipGuider(model, to_sample, guidance=guidance or defaults.guidance)
+        steps = steps or defaults.steps
+        if sampler_name == AUTO and defaults.solver == "ddim":
+            sampler, sigmas = ddim_schedule(model, steps=steps)
+        else:
+            sampler = comfy.samplers.sampler_object(
+                USUAL_SAMPLER if sampler_name == AUTO else sampler_name
+            )
+            sigmas = comfy.samplers.calculate_sigmas(
+                model.get_model_object("model_sampling"),
+                USUAL_SCHEDULER if scheduler == AUTO else scheduler,
+                steps,
+            )
         latent = _empty_latent(film, film.num_frames)
-        model_sampling = model.get_model_object("model_sampling")
         samples = guider.sample(
             comfy.sample.prepare_noise(latent["samples"], seed),
             latent["samples"],
-            comfy.samplers.sampler_object(sampler_name),
-            comfy.samplers.calculate_sigmas(model_sampling, scheduler, steps),
+            sampler,
+            sigmas,
             callback=latent_preview.prepare_callback(model, steps),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
@@ -343,10 +325,10 @@ class DDIM(io.ComfyNode):
                 io.Model.Input("model", tooltip="From Load EMO Model."),
                 io.Int.Input(
                     "steps",
-                    default=40,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=1000,
-                    tooltip="Denoising steps of each clip. 40 is what the papers use.",
+                    tooltip="Denoising steps of each clip. 0 takes the checkpoint's own number.",
                 ),
             ],
             outputs=[io.Sampler.Output(), io.Sigmas.Output()],
@@ -354,12 +336,15 @@ class DDIM(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int) -> io.NodeOutput:
-        config_of(model, node=cls.NAME)
-        return io.NodeOutput(*ddim_schedule(model, steps=steps))
+        config = config_of(model, node=cls.NAME)
+        return io.NodeOutput(*ddim_schedule(model, steps=steps or config.sampling.steps))
 
 
 def _empty_latent(film: Film, num_frames: int) -> Latent:
     samples = torch.zeros(
         (num_frames, *film.latent_shape), device=comfy.model_management.intermediate_device()
     )
-    return {"samples": samples, FPS_KEY: film.fps}
+    latent = {"samples": samples, FPS_KEY: film.fps}
+    if film.config.sampling.has_median_filter:
+        latent[MEDIAN_KEY] = True
+    return latent

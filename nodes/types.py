@@ -1,21 +1,28 @@
 """The pack's own wire types. Each is one frozen dataclass; nothing else travels on that wire.
 
-Letters: F video frames of the film, L encoder layers, D feature width, H and W rows and columns of
-pixels, C channels, h and w rows and columns of latents.
+Letters: R rows of sound, L encoder layers, D feature width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..emo_core.audio.encoder import AudioEncoder
+from ..emo_core.audio.encoder import AudioEncoder, Wav2Vec2
+from ..emo_core.audio.timing import FilmLength
+from ..emo_core.audio.whisper import Whisper
 from ..emo_core.config import ModelConfig
+from ..emo_core.face.placement import FacePlacement
 from ..emo_core.face.track import SpeedTrack
-from ..emo_core.models.unet import Features
+from ..emo_core.models.backbone import AS_TRAINED
+from ..emo_core.models.reference import ReferenceReading
 from ..emo_core.video.images import Fit
 
 ReferenceNetType = io.Custom("EMO_REFERENCE_NET")
@@ -26,8 +33,29 @@ FaceRegionType = io.Custom("EMO_FACE_REGION")
 SpeedType = io.Custom("EMO_SPEED")
 FaceLandmarksType = io.Custom("FACE_LANDMARKS")
 """Core's: {"frames": [[face, ...] per frame], "image_size": (H, W), ...}."""
+FaceAnalysisTypes = [io.Custom("INSIGHTFACE"), io.Custom("FACEANALYSIS"), io.FaceAnalysis]
+"""What packs that load insightface call its `FaceAnalysis`; this pack never does."""
+ONLY_A_SOCKET = {"forceInput": True}
+"""The front end draws a widget with a value of its own for boxes and curves unless told not to."""
 BoundingBoxType = io.Custom("BOUNDING_BOX")
 """Core's face detectors: one list of {"x", "y", "width", "height"} in pixels per frame."""
+
+
+class FoundFace(Protocol):
+    """A face as insightface describes it."""
+
+    bbox: Sequence[float]
+    """x0, y0, x1, y1 in pixels."""
+    embedding: Sequence[float]
+    """Not normalised."""
+
+
+class FaceAnalysis(Protocol):
+    """insightface's detector and recogniser, as another pack loads it."""
+
+    def get(self, picture_HW3: np.ndarray) -> Sequence[FoundFace]:
+        """Find faces in 8-bit values, blue first."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +75,7 @@ class AudioEncoderWire:
     """EMO_AUDIO_ENCODER: something that turns sound into features, in a patcher of its own."""
 
     patcher: ModelPatcher
-    encoder: AudioEncoder
+    encoder: AudioEncoder | Wav2Vec2 | Whisper
     name: str
     """For messages."""
 
@@ -59,38 +87,38 @@ class AudioEncoderWire:
 class Reference:
     """EMO_REFERENCE: a portrait as the backbone reads it.
 
-    Carries the ReferenceNet, since the sampler reads motion frames with the same network.
+    Carries the ReferenceNet, since the sampler reads motion frames with the same network, and the
+    VAE, through which the motion frames of some families go before.
     """
 
     net: ReferenceNetWire
-    features: Features
-    """On the CPU, one value (1, h * w, C) per spatial transformer."""
+    vae: VAE
+    reading: ReferenceReading
+    """On the CPU."""
     fit: Fit
     """How the portrait was brought to the film's size; masks and boxes go the same way."""
 
     def get_models(self) -> list[ModelPatcher]:
         """For ComfyUI's tracking of models in cached outputs."""
-        return [self.net.patcher]
+        return [self.net.patcher, self.vae.patcher]
 
 
 @dataclass(frozen=True)
 class Audio:
     """EMO_AUDIO: a voice as the backbone hears it."""
 
-    features_FLD: Tensor
-    """float32 on the CPU, at the centre of every video frame."""
-    fps: float
-
-    @property
-    def num_frames(self) -> int:
-        return self.features_FLD.shape[0]
+    rows_RLD: Tensor
+    """float32 on the CPU, from `emo_core.audio.rows.encode_rows`."""
+    length: FilmLength
 
 
 @dataclass(frozen=True)
 class FaceRegion:
-    """EMO_FACE_REGION: where the face may appear, (H, W) of 0..1 at the film's size."""
+    """EMO_FACE_REGION: where the face is and may appear, at the film's size."""
 
-    mask_HW: Tensor
+    placement: FacePlacement
+    area_weights: tuple[float, ...] = AS_TRAINED.areas
+    """How much the voice counts in background, face and lips."""
 
 
 @dataclass(frozen=True)

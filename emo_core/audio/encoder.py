@@ -16,7 +16,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
 from .wav2vec2 import build, interpolated, load_folder
 from .weights import read_weights
@@ -70,24 +69,22 @@ class Wav2Vec2Encoder(nn.Module):
         self.model = model
 
     @classmethod
-    def from_folder(cls, folder: Path, *, num_layers: int, feature_dim: int) -> Wav2Vec2Encoder:
+    def from_folder(cls, folder: Path) -> Wav2Vec2Encoder:
         """Load a folder in Hugging Face's layout (config.json and safetensors weights).
 
-        Args:
-            num_layers: that a checkpoint reads; all that the model has, or 1 for the last.
-
         Raises:
-            InputError: nothing loadable there, or another number or width of layers.
+            InputError: nothing loadable there.
         """
-        return cls(load_folder(folder))._checked(
-            folder, num_layers=num_layers, feature_dim=feature_dim
-        )
+        return cls(load_folder(folder))
 
     @classmethod
-    def from_file(cls, path: Path, *, num_layers: int, feature_dim: int) -> Wav2Vec2Encoder:
-        """Load one file of weights in Hugging Face's naming; arguments as for a folder."""
-        model = build(read_weights(path), name=str(path))
-        return cls(model)._checked(path, num_layers=num_layers, feature_dim=feature_dim)
+    def from_file(cls, path: Path) -> Wav2Vec2Encoder:
+        """Load one file of weights in Hugging Face's naming.
+
+        Raises:
+            InputError: not a wav2vec2 model, or keys missing or left over.
+        """
+        return cls(build(read_weights(path), name=str(path)))
 
     def forward(self, waveform_BN: Tensor) -> Tensor:
         """Return (B, T, L, D) with T = ceil(N / 320)."""
@@ -117,17 +114,6 @@ class Wav2Vec2Encoder(nn.Module):
         if is_norm_first:
             outputs[-1] = encoder.layer_norm(hidden)
         return torch.stack(outputs, dim=2)
-
-    def _checked(self, path: Path, *, num_layers: int, feature_dim: int) -> Wav2Vec2Encoder:
-        config = self.model.config
-        is_known = num_layers in (1, config.num_hidden_layers)
-        if not is_known or feature_dim != config.hidden_size:
-            raise InputError(
-                f"{path}: {config.num_hidden_layers} layers of width {config.hidden_size}; the "
-                f"checkpoint was made with {num_layers} layers of width {feature_dim}. Give the "
-                "wav2vec2 model that the checkpoint's page names."
-            )
-        return self
 
 
 def normalized(waveform_N: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def _states(
         num_rows: spread over the steps before projection and transformer; None: one per step.
 
     Returns:
-        float32 (R, L, D) of the last layers.
+        float32 (R, L, D) of all layers, or of the last where the checkpoint reads one.
     """
     missing = max(0, STEP_REACH - waveform_N.shape[0])
     waveform_N = nn.functional.pad(waveform_N, (0, missing))
@@ -167,7 +167,9 @@ def _states(
         )
         is_kept = (position >= first) & (position < first + stretch)
         kept = is_kept.nonzero()[:, 0].to(states_BRLD.device)
-        parts.append(states_BRLD[0, kept, -audio.num_layers :].float())
+        # All layers, so that a model with too many is noticed, but for who reads the last alone.
+        first_layer = -1 if audio.num_layers == 1 else 0
+        parts.append(states_BRLD[0, kept, first_layer:].float())
     return torch.cat(parts)
 
 

@@ -75,28 +75,17 @@ class WhisperEncoder(nn.Module):
         self.num_mels = model.config.num_mel_bins
 
     @classmethod
-    def load(cls, path: Path, *, num_layers: int, feature_dim: int) -> WhisperEncoder:
+    def load(cls, path: Path) -> WhisperEncoder:
         """Load OpenAI's pickle, or Hugging Face's safetensors or the folder that holds it.
 
-        Args:
-            num_layers: levels that the checkpoint reads: the blocks, and what enters the first.
-
         Raises:
-            InputError: not a Whisper model, keys missing or left over, or another number or width
-                of levels.
+            InputError: not a Whisper model, or keys missing or left over.
         """
         from transformers.models.whisper.modeling_whisper import WhisperEncoder as Network
 
         path = path / "model.safetensors" if path.is_dir() else path
         tensors = _plain_names(read_weights(path))
         config = _infer_config(tensors, name=str(path))
-        if (config.encoder_layers + 1, config.d_model) != (num_layers, feature_dim):
-            raise InputError(
-                f"{path}: a Whisper model of {config.encoder_layers + 1} levels of width "
-                f"{config.d_model}; the checkpoint was made with {num_layers} levels of width "
-                f"{feature_dim}. Give the Whisper model that its page names (EchoMimic: "
-                "whisper_tiny.pt)."
-            )
         with torch.device("meta"):
             model = Network(config)
         model.layer_norm = nn.Identity()

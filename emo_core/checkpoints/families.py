@@ -34,6 +34,17 @@ FAMILIES = {
     "echomimic": Family(is_echomimic, open_echomimic),
 }
 """The most specific first; at most one fits a file."""
+PART_STEMS = (
+    "reference_unet",
+    "reference_net",
+    "motion_module",
+    "face_locator",
+    "v_kps_guider",
+    "audio_projection",
+    "imageproj",
+    "audioproj",
+)
+"""How the other files of a published checkpoint are named; lists to choose from leave them out."""
 
 
 def family_of(file: TensorFile) -> str | None:

@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
-from .read import PICKLE_ENDINGS, TensorFile, read_tensors
+from .pickles import PICKLE_ENDINGS
+from .read import TensorFile, read_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 from .clip_plan import ClipSpan, plan_clips
+from .noise import FilmNoise
 
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """(noisy latents, timestep) -> prediction with all conditions, and without reference and audio.
@@ -39,22 +40,6 @@ class FinishedClip:
     """[span.num_frames, 4, h, w], float32."""
     motion: Tensor | None
     """[M, 4, h, w]: what leads the next clip; None without motion frames."""
-
-
-class FilmNoise:
-    """The noise of a film, drawn clip by clip from one seed on the CPU.
-
-    Drawing it piecewise gives the numbers of `torch.randn(all frames)` with the same seed, since
-    a frame holds a multiple of 16 values; the last clip is drawn whole and cut.
-    """
-
-    def __init__(self, seed: int, *, clip_frames: int, shape: tuple[int, int, int]) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        self.clip_shape = (clip_frames, *shape)
-
-    def next_clip(self) -> Tensor:
-        """Return [F, 4, h, w]."""
-        return torch.randn(self.clip_shape, generator=self.generator)
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 At every step each window is predicted by itself, and a frame's prediction is the mean over the
 windows that it is in.
 
-Source: EchoMimic, `src/pipelines/context.py` and `pipeline_echo_mimic.py`; V-Express,
-`pipelines/context.py`. Both come from AnimateDiff's uniform schedule with stride 1.
+Source: EchoMimic, `src/pipelines/pipeline_echo_mimic.py`; V-Express,
+`pipelines/v_express_pipeline.py`.
 
 Letters: F frames of the film, W frames of a window, h and w of latents.
 """
@@ -19,33 +19,10 @@ from torch import Tensor
 
 from ..config import WindowsConfig
 from .generate import OnStep, Predict, guided
+from .window_plan import plan_windows
 
 PrepareWindow = Callable[[list[int]], Predict]
 """Frame numbers of a window -> its predictor."""
-
-
-def plan_windows(
-    num_frames: int, *, length: int, config: WindowsConfig, step_index: int = 0
-) -> list[list[int]]:
-    """Return the frame numbers of every window of one step; each frame is in at least one.
-
-    A film no longer than a window is one window. A loop's last window goes on with the first
-    frames; otherwise it is pulled back to end with the film.
-    """
-    if num_frames <= length:
-        return [list(range(num_frames))]
-    stride = length - config.overlap
-    offset = config.shift * step_index
-    if config.is_loop:
-        return [
-            [(first + place + offset) % num_frames for place in range(length)]
-            for first in range(0, num_frames, stride)
-        ]
-    windows = []
-    for first in range(0, num_frames - config.overlap, stride):
-        first = min(first, num_frames - length)
-        windows.append(list(range(first, first + length)))
-    return windows
 
 
 @torch.no_grad()

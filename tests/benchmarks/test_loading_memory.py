@@ -128,8 +128,8 @@ def test_conversion_takes_the_memory_of_its_result(files: dict[str, Path]) -> No
             print(
                 f"{name:20} {result['seconds']:6.1f} s; peak {above / 1e9:.3f} GB over "
                 f"{result['baseline'] / 1e9:.3f} GB, {above / result['target']:.3f} of the result, "
-                f"of it mapped {result['mapped'] / 1e6:.0f} MB; opened in {result['opened_s']:.2f} s "
-                f"with {result['opened_bytes'] / 1e6:.1f} MB"
+                f"{result['mapped'] / 1e6:.1f} MB of it mapped, "
+                f"{result['opened_bytes'] / 1e6:.1f} MB when opened ({result['opened_s']:.2f} s)"
             )
             assert above <= 1.10 * result["target"]
     seconds = {name: min(r["seconds"] for r in rounds) for name, rounds in results.items()}

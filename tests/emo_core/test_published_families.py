@@ -1,4 +1,4 @@
-"""Portrait and sound through whole films of the published families, as their own programs make them.
+"""Whole films of the published families, from picture and sound, as their own programs make them.
 
 Everything is read from the kits' raw inputs; what upstream computes on the way is compared, too.
 """
@@ -14,15 +14,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from emo_core import pipeline
+from emo_core.audio.load import load_audio_encoder
 from emo_core.audio.waveform import Waveform
 from emo_core.checkpoints.load import load_networks, load_vae
 from emo_core.face.crop import FaceCrop
 from emo_core.face.key_points import key_points_for_film
 from emo_core.face.placement import Frame, placement_of_drawing, placement_of_landmarks
 from emo_core.models.backbone import Weights
-from emo_core.pipeline import AnimateSettings, Animator, load_audio_encoder
+from emo_core.pipeline import AnimateSettings, Animator
 from emo_core.sampling.schedule import make_scheduler
-from emo_core.sampling.windows import plan_windows
+from emo_core.sampling.window_plan import plan_windows
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
@@ -85,7 +86,7 @@ def hallo(found: Kit, folder: Path) -> Animator:
     config = dataclasses.replace(networks.config, sampling=sampling)
     networks = dataclasses.replace(networks, config=config)
     save_file(found.files["wav2vec2"], folder / "wav2vec2.safetensors")
-    encoder = load_audio_encoder(folder / "wav2vec2.safetensors", config.backbone.audio)
+    encoder = load_audio_encoder(folder / "wav2vec2.safetensors")
     return Animator(networks, KitVAE(options["vae"]), encoder)
 
 
@@ -181,7 +182,6 @@ def windowed(found: Kit, name: str, encoder_file: str, folder: Path) -> Animator
     networks = dataclasses.replace(
         networks, config=dataclasses.replace(networks.config, sampling=sampling)
     )
-    audio = networks.config.backbone.audio
     save_file(
         found.files["sd-vae-ft-mse/diffusion_pytorch_model.safetensors"], folder / "v.safetensors"
     )
@@ -193,7 +193,7 @@ def windowed(found: Kit, name: str, encoder_file: str, folder: Path) -> Animator
     else:
         path = folder / "encoder.safetensors"
         save_file(tensors, path)
-    return Animator(networks, vae, load_audio_encoder(path, audio))
+    return Animator(networks, vae, load_audio_encoder(path))
 
 
 def check_schedule(found: Kit, animator: Animator) -> None:

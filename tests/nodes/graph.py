@@ -9,9 +9,6 @@ from conftest import SAMPLE_RATE_HZ, ToyFiles, voice_samples
 
 from emo_core.video.images import read_image
 
-WEIGHTS = (1.0, 1.0, 1.0)
-"""Of reference, audio and speed."""
-
 
 @dataclass
 class Graph:
@@ -28,6 +25,17 @@ class Graph:
         """The class of a node by its id without the prefix."""
         return next(n for n in self.pack.NODES if n.GET_SCHEMA().node_id == f"EMO_{name}")
 
+    def film_inputs(self) -> dict[str, Any]:
+        """What every sampling node needs."""
+        return {
+            "model": self.model,
+            "reference": self.reference,
+            "emo_audio": self.audio,
+            "reference_weight": 1.0,
+            "audio_weight": 1.0,
+            "speed_weight": 1.0,
+        }
+
     def film(
         self, *, model: Any = None, steps: int = 3, seed: int = 5, **inputs: Any
     ) -> torch.Tensor:
@@ -38,15 +46,12 @@ class Graph:
         return sample(guider, latent, sampler, sigmas, seed=seed)
 
     def guider(self, *, model: Any = None, guidance: float = 2.0, **inputs: Any) -> tuple:
-        made = self.node("Guider").execute(
-            model or self.model, self.reference, self.audio, guidance, *WEIGHTS, **inputs
-        )
-        return made.args
+        inputs = self.film_inputs() | ({} if model is None else {"model": model}) | inputs
+        return self.node("Guider").execute(guidance=guidance, **inputs).args
 
     def conditioning(self, *, first_frame: int = 0, num_frames: int = 0, **inputs: Any) -> tuple:
-        made = self.node("Conditioning").execute(
-            self.model, self.reference, self.audio, first_frame, num_frames, *WEIGHTS, **inputs
-        )
+        inputs = self.film_inputs() | inputs
+        made = self.node("Conditioning").execute(first_frame, num_frames, **inputs)
         return made.args
 
 

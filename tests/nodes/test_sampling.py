@@ -21,17 +21,10 @@ def graph(pack, toy) -> Graph:
 def headless(toy, **settings) -> torch.Tensor:
     """Latents of the film as the command line makes it."""
     animator = Animator.load(toy.model, toy.vae, device=torch.device("cpu"))
-    decode, latents = animator.vae.decode, []
-
-    def listening_decode(clip: torch.Tensor) -> torch.Tensor:
-        latents.append(clip)
-        return decode(clip)
-
-    animator.vae.decode = listening_decode
     sound = Waveform(voice_samples(0.6)[None], SAMPLE_RATE_HZ)
     chosen = AnimateSettings(steps=3, guidance=2.0, solver="ddim", seed=5, **settings)
-    list(animator.animate(read_image(toy.portrait), sound, settings=chosen))
-    return torch.cat(latents)
+    film = animator.film(read_image(toy.portrait), sound, settings=chosen)
+    return torch.cat(list(animator.sample(film, settings=chosen)))
 
 
 def test_headless_and_comfyui_give_the_same_latents(graph, toy):
@@ -54,10 +47,13 @@ def test_one_node_and_the_guider_are_the_same(graph):
     sampler = comfy.samplers.sampler_object("dpmpp_2m")
     by_guider = sample(guider, latent, sampler, sigmas)
     with torch.inference_mode():
-        by_node = graph.node("Sampler").execute(
-            graph.model, graph.reference, graph.audio, 5, 4, 2.0, "dpmpp_2m", "sgm_uniform", 1, 1, 1
-        )
-    assert torch.equal(by_guider, by_node.args[0]["samples"])
+        chosen = {"seed": 5, "steps": 4, "guidance": 2.0} | graph.film_inputs()
+        for names in (("dpmpp_2m", "sgm_uniform"), ("auto", "auto")):
+            sampler_name, scheduler = names
+            by_node = graph.node("Sampler").execute(
+                sampler_name=sampler_name, scheduler=scheduler, **chosen
+            )
+            assert torch.equal(by_guider, by_node.args[0]["samples"]), names
 
 
 def test_clips_chained_through_ksampler_are_the_guiders_film(graph):

@@ -21,8 +21,8 @@ def graph(pack, toy) -> Graph:
 
 def region(graph, growth=0.0, feather=0, **inputs) -> torch.Tensor:
     made = graph.node("FaceRegion").execute(graph.reference, growth, feather, **inputs)
-    assert torch.equal(made.args[0].mask_HW, made.args[1][0])
-    return made.args[0].mask_HW
+    assert torch.equal(made.args[0].placement.mask_HW, made.args[1][0])
+    return made.args[0].placement.mask_HW
 
 
 def extent(mask: torch.Tensor) -> tuple[float, float, float, float]:
@@ -31,7 +31,12 @@ def extent(mask: torch.Tensor) -> tuple[float, float, float, float]:
 
 
 def face(x0, y0, x1, y1, pose=None) -> dict:
-    return {"bbox_xyxy": np.array([x0, y0, x1, y1], float), "transformation_matrix": pose}
+    spread = np.random.default_rng(0).random((478, 2)) * (x1 - x0, y1 - y0) + (x0, y0)
+    return {
+        "bbox_xyxy": np.array([x0, y0, x1, y1], float),
+        "landmarks_xy": spread.astype(np.float32),
+        "transformation_matrix": pose,
+    }
 
 
 def test_nothing_connected_is_a_usual_portraits_face(graph):

@@ -10,7 +10,9 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from emo_core.audio.encoder import Wav2Vec2Encoder
+from emo_core.audio.rows import encode_rows
 from emo_core.audio.wav2vec2 import aligned_positions, infer_config, interpolated
+from emo_core.config import AudioConfig
 from emo_core.errors import InputError
 
 SIZES = {
@@ -36,8 +38,8 @@ def make(kind: str, head: Callable = Wav2Vec2Model) -> torch.nn.Module:
     return model
 
 
-def load(path: Path, num_layers: int = 3) -> Wav2Vec2Encoder:
-    return Wav2Vec2Encoder.from_file(path, num_layers=num_layers, feature_dim=128)
+def load(path: Path) -> Wav2Vec2Encoder:
+    return Wav2Vec2Encoder.from_file(path)
 
 
 def expected_states(model: torch.nn.Module, sound: Tensor) -> Tensor:
@@ -55,11 +57,9 @@ def test_folder_and_file_equal_transformers(kind: str, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     sound = torch.randn(2, 4000)
     wanted = expected_states(model, sound)
-    folder = Wav2Vec2Encoder.from_folder(tmp_path, num_layers=3, feature_dim=128)
+    folder = Wav2Vec2Encoder.from_folder(tmp_path)
     for encoder in (folder, load(tmp_path / "model.safetensors")):
         assert torch.allclose(encoder.hidden_states(sound), wanted, atol=1e-5)
-    # Only the last state is read by V-Express: any number of layers will do.
-    assert load(tmp_path / "model.safetensors", num_layers=1) is not None
 
 
 @torch.no_grad()
@@ -168,10 +168,18 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_other_sizes_are_refused(tmp_path: Path) -> None:
     state = make("base").state_dict()
     save_file(state, tmp_path / "it.safetensors")
-    with pytest.raises(InputError, match="3 layers of width 128; .* 12 layers of width 128"):
-        load(tmp_path / "it.safetensors", num_layers=12)
-    with pytest.raises(InputError, match="3 layers of width 128; .* 1 layers of width 768"):
-        Wav2Vec2Encoder.from_file(tmp_path / "it.safetensors", num_layers=1, feature_dim=768)
+    for num_layers, feature_dim in ((12, 128), (1, 768)):
+        audio = AudioConfig(timing="after_encoder", num_layers=num_layers, feature_dim=feature_dim)
+        expected = f"of width 128; the checkpoint was made with {num_layers} layers"
+        with pytest.raises(InputError, match=expected):
+            encode_rows(
+                load(tmp_path / "it.safetensors"),
+                torch.randn(4000),
+                audio,
+                fps=25.0,
+                num_frames=5,
+                clip_frames=5,
+            )
     kernel = "feature_extractor.conv_layers.6.conv.weight"
     state[kernel] = torch.zeros(16, 8, 3)
     save_file(state, tmp_path / "other.safetensors")

@@ -228,3 +228,6 @@ def test_the_wrong_kind_or_size_of_encoder_is_refused() -> None:
         encode_rows(hallo_encoder(), sound, audio, **length)
     with pytest.raises(InputError, match="2 layers of width 768; .* 12 layers of width 768"):
         encode_rows(v_express_encoder(), sound, HALLO, **length)
+    with pytest.raises(InputError, match="12 layers of width 768; .* 6 layers of width 768"):
+        audio = AudioConfig(timing="before_encoder", num_layers=6)
+        encode_rows(hallo_encoder(), sound, audio, **length)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from parity_kit import kit
 
+from emo_core.audio.rows import cut_windows
 from emo_core.config import AudioConfig, PerceiverConfig
 from emo_core.models.perceiver import PerceiverProjection
 
@@ -27,11 +28,12 @@ def projection() -> PerceiverProjection:
 @torch.no_grad()
 def test_tokens_equal_upstream() -> None:
     expected = kit("vexpress").expected
-    windows_FWD = expected["audio_windows"]
-    tokens = projection()(windows_FWD[None, :, :, None])
-    wanted = expected["audio_tokens"][expected["frames_stored"]]
-    assert tokens.shape == (1, 6, 5, 768)
-    assert torch.allclose(tokens[0], wanted, atol=1e-4, rtol=0)
+    rows_RLD = expected["audio_interpolated"][:, None]
+    windows = cut_windows(rows_RLD, torch.arange(44), audio=AUDIO, fps=30.0)
+    stored = windows[expected["frames_stored"], :, 0]
+    assert torch.equal(stored, expected["audio_windows"])
+    tokens = projection()(windows[None])[0]
+    assert torch.allclose(tokens, expected["audio_tokens"], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ from torch import Tensor
 from emo_core.config import DiffusionConfig
 from emo_core.errors import InputError
 from emo_core.sampling.clip_plan import ClipSpan, plan_clips
-from emo_core.sampling.generate import FilmNoise, generate_clips, guided
+from emo_core.sampling.generate import generate_clips, guided
+from emo_core.sampling.noise import FilmNoise
 from emo_core.sampling.schedule import SOLVERS, make_scheduler
 
 SHAPE = (4, 4, 4)

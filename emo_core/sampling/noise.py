@@ -1,0 +1,30 @@
+"""The noise that a film begins with.
+
+Letters: F frames of a clip, C channels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class FilmNoise:
+    """The noise of a film, drawn clip by clip from one seed on the CPU.
+
+    Drawing it piecewise gives the numbers of `torch.randn(all frames)` with the same seed, since
+    a frame holds a multiple of 16 values; the last clip is drawn whole and cut.
+    """
+
+    def __init__(self, seed: int, *, clip_frames: int, shape: tuple[int, int, int]) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.clip_shape = (clip_frames, *shape)
+
+    def next_clip(self) -> Tensor:
+        """Return [F, C, h, w]."""
+        return torch.randn(self.clip_shape, generator=self.generator)
+
+
+def limited(noise: Tensor, limit: float | None) -> Tensor:
+    """The noise, clamped on both sides where a family clamps it (EchoMimic)."""
+    return noise if limit is None else noise.clamp(-limit, limit)
