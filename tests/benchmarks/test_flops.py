@@ -8,7 +8,9 @@ from models.test_flops import UPSTREAM, cost_of, savings
 
 
 def test_table() -> None:
-    print("\n" + " " * 13 + "   F  ours/step  upstream  ratio    share  prepare  drawn anew  ", end="")
+    print(
+        "\n" + " " * 13 + "   F  ours/step  upstream  ratio    share  prepare  drawn anew  ", end=""
+    )
     print("ReferenceNet per film, per clip")
     for family, upstream in UPSTREAM.items():
         cost = cost_of(family)

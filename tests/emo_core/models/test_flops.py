@@ -226,8 +226,7 @@ class Layer:
 def layers_of(networks: Networks) -> list[Layer]:
     levels = networks.backbone.levels()
     audio = {
-        name: module.proj_in.out_channels
-        for name, module in networks.backbone.audio_transformers()
+        name: module.proj_in.out_channels for name, module in networks.backbone.audio_transformers()
     }
     return [
         Layer((LATENT_SIZE >> levels[name]) ** 2, module.norm.num_channels, audio.get(name, 0))
@@ -257,24 +256,28 @@ def savings(family: str) -> dict[str, float]:
         flop["unconditional half attends once"] = F * sum(
             4 * projection(layer) + attention(layer, 2 * layer.tokens) for layer in layers
         )
-        flop["reference projected once per film"] = 2 * F * sum(
-            2 * projection(layer) for layer in layers
+        flop["reference projected once per film"] = (
+            2 * F * sum(2 * projection(layer) for layer in layers)
         )
     else:
         flop["unconditional half reads no reference"] = F * sum(
             2 * projection(layer) + attention(layer, layer.tokens) for layer in layers
         )
-        flop["reference projected once per film"] = 2 * F * sum(
-            2 * projection(layer) for layer in layers
+        flop["reference projected once per film"] = (
+            2 * F * sum(2 * projection(layer) for layer in layers)
         )
     tokens = config.audio.num_tokens
     if config.has_audio_modules:
         identity = cost.networks.config.reference_net.identity
-        flop["identity projected once per clip"] = 2 * F * sum(
-            4 * identity.num_tokens * identity.token_dim * layer.width for layer in layers
+        flop["identity projected once per clip"] = (
+            2
+            * F
+            * sum(4 * identity.num_tokens * identity.token_dim * layer.width for layer in layers)
         )
-        flop["audio projected once per clip"] = 2 * F * sum(
-            3 * 4 * tokens * config.audio.token_dim * layer.audio_width for layer in layers
+        flop["audio projected once per clip"] = (
+            2
+            * F
+            * sum(3 * 4 * tokens * config.audio.token_dim * layer.audio_width for layer in layers)
         )
         # Queries, outputs and the layers after them, of background, face and lips.
         flop["unconditional half hears a constant"] = F * sum(
@@ -285,12 +288,12 @@ def savings(family: str) -> dict[str, float]:
         # Upstream drops them after the module, here they go before its feed-forward; and they are
         # the same at every step where they come in.
         num_motion = config.temporal.num_motion_frames
-        flop["motion frames enter once and leave early"] = 2 * num_motion * sum(
-            14 * projection(layer) for layer in layers
+        flop["motion frames enter once and leave early"] = (
+            2 * num_motion * sum(14 * projection(layer) for layer in layers)
         )
     else:
-        flop["audio projected once per clip"] = 2 * F * sum(
-            4 * tokens * config.audio.token_dim * layer.width for layer in layers
+        flop["audio projected once per clip"] = (
+            2 * F * sum(4 * tokens * config.audio.token_dim * layer.width for layer in layers)
         )
         flop["unconditional half hears a constant"] = F * sum(
             2 * projection(layer) + attention(layer, tokens) for layer in layers
