@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure what a checkpoint does",
     "train": "train a checkpoint, step by step",
     "data": "draw and voice clips to train on",
+    "convert": "a checkpoint of any family as one safetensors file",
     "info": "family, config, sizes and licence of a checkpoint",
 }
 """A command's module in `commands/` is imported only when it is called: training and evaluation

@@ -57,11 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     out: Path = options.out
-    _check_name(out, is_forced=options.force)
     checkpoint = open_checkpoint(options.checkpoint)
-    _check_no_source(out, checkpoint)
+    _check_out(out, checkpoint, is_forced=options.force)
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
-    specs = checked_specs(checkpoint, dtype=dtype)
+    specs = _checked_specs(checkpoint, dtype=dtype)
     with explaining_os_errors(out), tqdm(total=len(specs), desc="convert", unit="tensor") as bar:
         write_safetensors(
             out,
@@ -72,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     logger.info("%s: %d tensors, %.1f MB", out, len(specs), out.stat().st_size / 1e6)
 
 
-def checked_specs(checkpoint: Checkpoint, *, dtype: torch.dtype | None) -> dict[str, TensorSpec]:
+def _checked_specs(checkpoint: Checkpoint, *, dtype: torch.dtype | None) -> dict[str, TensorSpec]:
     """Return what a converted file will hold, by our names.
 
     Args:
@@ -101,16 +100,16 @@ def _tensors(
     """Yield our names and tensors, one at a time.
 
     Raises:
-        InputError: a number is too large for `dtype`.
+        InputError: a value is too large for `dtype`, or no number.
     """
     for part in checkpoint.parts:
         wanted = [name for name, ours in part.names.items() if ours in names]
         for name, tensor in part.file.stream(wanted, dtype=dtype):
             if dtype == torch.float16 and not tensor.isfinite().all():
                 raise InputError(
-                    f"{part.file.path}: {name} holds numbers above 65504, where float16 ends, or "
-                    "none at all. Convert to bfloat16 or float32 instead; if that fails to give "
-                    "pictures, fetch the file again."
+                    f"{part.file.path}: {name} has values that float16 cannot hold; expected "
+                    "numbers up to 65504. Use --dtype bfloat16 or float32; if films are then black "
+                    "or noise, the file is damaged: fetch it again."
                 )
             yield part.names[name], tensor
 
@@ -126,15 +125,13 @@ def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
     config = checkpoint.config
     stated = checkpoint.parts[0].file.metadata
     if CONFIG_KEY not in stated:
-        stated = {
-            "license": LICENSES[config.family],
-            "description": f"{_ORIGINS[config.family]}, converted from {checkpoint.path.name}",
-        }
+        origin = f"Family {_ORIGINS[config.family]}, converted from {checkpoint.path.name}"
+        stated = {"license": LICENSES[config.family], "description": origin}
     kept = {key: stated[key] for key in ("license", "description") if key in stated}
     return kept | {CONFIG_KEY: config_to_json(config), "format": "pt"}
 
 
-def _check_name(out: Path, *, is_forced: bool) -> None:
+def _check_out(out: Path, checkpoint: Checkpoint, *, is_forced: bool) -> None:
     if out.suffix != ".safetensors":
         raise InputError(
             f"--out {out}: ends in {out.suffix or 'nothing'}; checkpoints are written as "
@@ -142,15 +139,15 @@ def _check_name(out: Path, *, is_forced: bool) -> None:
         )
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; expected a new file. Give another name.")
-    if out.exists() and not is_forced:
-        raise InputError(
-            f"--out {out}: exists, and would be replaced. Give another name, or --force."
-        )
-
-
-def _check_no_source(out: Path, checkpoint: Checkpoint) -> None:
-    if out.exists() and any(out.samefile(part.file.path) for part in checkpoint.parts):
+    if not out.exists():
+        return
+    if any(out.samefile(part.file.path) for part in checkpoint.parts):
         raise InputError(
             f"--out {out}: is a file of the checkpoint itself, which would be lost; expected "
             "another one. Give another name."
+        )
+    if not is_forced:
+        raise InputError(
+            f"--out {out}: there is such a file already; expected a new one. Give another name, or "
+            "--force to replace it."
         )

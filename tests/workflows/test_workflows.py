@@ -49,3 +49,22 @@ def test_required_inputs_are_connected(workflow):
             kind = known.get(socket["name"])
             if kind and not kind["optional"] and "widget" not in socket:
                 assert socket["link"] is not None, f"{node['type']}.{socket['name']}"
+
+
+PUBLISHED = ("hallo", "echomimic", "v_express")
+LOADERS = ("EMO_LoadModel", "EMO_LoadAudioEncoder", "VAELoader", "LoadMediaPipeFaceLandmarker")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_model_that_is_not_bundled_has_a_link(name):
+    workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    loaders = [node for node in workflow["nodes"] if node["type"] in LOADERS]
+    assert {node["type"] for node in loaders} == set(LOADERS)
+    for node in loaders:
+        models = node["properties"]["models"]
+        assert node["widgets_values"][0] == models[0]["name"], node["type"]
+        for model in models:
+            assert set(model) == {"name", "url", "directory"}
+            assert model["url"].startswith("https://huggingface.co/"), model
+        folders = {model["directory"] for model in models}
+        assert len(folders) == 1 and folders < {"emo", "audio_encoders", "vae", "detection"}
