@@ -61,10 +61,11 @@ def run(options: argparse.Namespace) -> None:
     _check_out(out, checkpoint, is_forced=options.force)
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
     specs = _checked_specs(checkpoint, dtype=dtype)
-    with explaining_os_errors(out), tqdm(total=len(specs), desc="convert", unit="tensor") as bar:
+    tensors = _tensors(checkpoint, set(specs), dtype=dtype)
+    with explaining_os_errors(out):
         write_safetensors(
             out,
-            _counted(_tensors(checkpoint, set(specs), dtype=dtype), bar),
+            tqdm(tensors, total=len(specs), desc="convert", unit="tensor"),
             specs=specs,
             metadata=_metadata(checkpoint),
         )
@@ -112,12 +113,6 @@ def _tensors(
                     "or noise, the file is damaged: fetch it again."
                 )
             yield part.names[name], tensor
-
-
-def _counted(tensors: Iterator[tuple[str, Tensor]], bar: tqdm) -> Iterator[tuple[str, Tensor]]:
-    for pair in tensors:
-        yield pair
-        bar.update()
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, str]:

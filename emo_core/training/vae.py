@@ -19,7 +19,8 @@ from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..models.vae import VAE
+from ..errors import InputError
+from ..models.vae import KLVAE, VAE
 from ..video.stills import contact_sheet, save_image
 from .clips import clip_paths, load_clip
 from .presets import LATENT_CHANNELS
@@ -57,6 +58,11 @@ class VAETask:
             torch.manual_seed(0)
             begin = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
             initialise(begin)
+        elif isinstance(begin, KLVAE):
+            raise InputError(
+                "train vae: the VAE to begin with is Stable Diffusion's. Expected one in TAESD's "
+                "layout, such as this command makes; give that."
+            )
         self.vae = begin
         self.network: nn.Module = self.vae
         self.batch = batch
