@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.model_management
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from .types import (
 )
 from .vae import check_vae
 
+logger = logging.getLogger(__name__)
 ANCHORS = {
     "center": (0.5, 0.5),
     "top": (0.5, 0.0),
@@ -138,6 +141,7 @@ class ReferenceEncode(io.ComfyNode):
         # Upstream hands over blue first, as OpenCV reads pictures.
         faces = face_analysis.get(np.ascontiguousarray(pixels[..., ::-1]))
         if not faces:
+            logger.warning("%s: no face found by face_analysis; it counts as unknown.", cls.NAME)
             return None
         face = max(faces, key=lambda f: (f.bbox[2] - f.bbox[0]) * (f.bbox[3] - f.bbox[1]))
         embedding = torch.from_numpy(np.asarray(face.embedding, dtype=np.float32)).reshape(-1)
@@ -200,7 +204,7 @@ class AudioEncode(io.ComfyNode):
                     step=0.01,
                     advanced=True,
                     tooltip="Frames per second of the film. 0 takes what the checkpoint was made "
-                    "for, 25 as a rule.",
+                    "for: 25, EchoMimic 24, V-Express up to 30 so that whole windows fit.",
                 ),
             ],
             outputs=[

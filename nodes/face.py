@@ -46,7 +46,7 @@ class FaceRegionNode(io.ComfyNode):
             category="EMO/conditioning",
             description="Where the face may move: a mask, a detector's box or landmarks; with none "
             "of them the place of a usual portrait's face. A larger region lets the head move "
-            "further.",
+            "further. V-Express reads only where eyes and nose are.",
             search_aliases=["face mask", "face locator", "bounding box"],
             inputs=[
                 ReferenceType.Input(
@@ -167,7 +167,7 @@ class CropFace(io.ComfyNode):
             display_name=cls.NAME,
             category="EMO/conditioning",
             description="Cuts a portrait out round the face as EchoMimic does, and marks the face. "
-            "Every family likes a face that fills half of the picture.",
+            "For Hallo, too, the face should fill half of the picture or more.",
             search_aliases=["face crop", "align face"],
             inputs=[
                 io.Image.Input("image", tooltip="A picture with one face."),
@@ -228,6 +228,11 @@ class CropFace(io.ComfyNode):
                 "two, such as Detect Face Landmarks (MediaPipe)."
             )
         found = _pixel_boxes(boxes) if landmarks is None else _face_boxes(landmarks)
+        if image.shape[0] != 1:
+            raise InputError(
+                f"{cls.NAME}: a batch of {image.shape[0]} images. Expected one portrait; pick one "
+                "with 'Get Image from Batch'."
+            )
         if not found:
             raise InputError(
                 f"{cls.NAME}: no face was found in the picture. Use a clearer one, or crop it by "
@@ -256,7 +261,11 @@ class KeyPoints(io.ComfyNode):
             "they stay where the portrait has them and only the voice moves the face.",
             search_aliases=["driving video", "retarget", "v-kps"],
             inputs=[
-                FaceRegionType.Input("face_region", tooltip="From EMO Face Region, by landmarks."),
+                FaceRegionType.Input(
+                    "face_region",
+                    tooltip="From EMO Face Region; with landmarks its eyes and nose are known, "
+                    "without them guessed.",
+                ),
                 AudioType.Input("emo_audio", tooltip="Says how many frames the film has."),
                 FaceLandmarksType.Input(
                     "landmarks",
@@ -269,7 +278,8 @@ class KeyPoints(io.ComfyNode):
                     default="naive_retarget",
                     tooltip="How the driving face is fitted to the portrait's: naive_retarget "
                     "scales it and begins at the portrait's nose; offset_retarget moves the "
-                    "portrait's points as a whole; no_retarget takes it as it is.",
+                    "portrait's points as a whole, half as far and the other way; no_retarget "
+                    "takes it as it is.",
                 ),
             ],
             outputs=[FaceRegionType.Output("moving_region", display_name="face_region")],
@@ -328,7 +338,7 @@ class AudioWeights(io.ComfyNode):
                 FaceRegionType.Input("face_region", tooltip="From EMO Face Region."),
                 _weight("background", "head, hair and shoulders (Hallo's pose weight)"),
                 _weight("face", "the face round the lips: brows, eyes, cheeks"),
-                _weight("lips", "the lips; 1.2 opens them wider"),
+                _weight("lips", "the lips"),
             ],
             outputs=[FaceRegionType.Output("weighted_region", display_name="face_region")],
         )

@@ -151,4 +151,11 @@ def _placement(region: FaceRegion | None, reference: Reference, *, node: str) ->
             f"{node}: the face region is {found[1]}x{found[0]}, the reference {width}x{height}. "
             "Give 'EMO Face Region' the same reference."
         )
+    reads_points = reference.net.config.backbone.face_locator_input == "key_points"
+    if region.placement.driving_points_F32 is not None and not reads_points:
+        raise InputError(
+            f"{node}: the key points of a driving video are connected, but checkpoints of family "
+            f"{reference.net.config.family} read none. Leave 'EMO Key Points' out, or load "
+            "V-Express."
+        )
     return region.placement

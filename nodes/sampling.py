@@ -98,8 +98,9 @@ class Guider(io.ComfyNode):
             node_id="EMO_Guider",
             display_name=cls.NAME,
             category="EMO/sampling",
-            description="Samples the whole film, clip after clip, each led by the last frames of "
-            "the one before. For SamplerCustomAdvanced; connect its LATENT there too.",
+            description="Samples the whole film: clip after clip, each led by the last frames of "
+            "the one before, or all frames together in windows (EchoMimic, V-Express). For "
+            "SamplerCustomAdvanced; connect its LATENT there too.",
             search_aliases=["temporal sampler", "clip sampler", "motion frames"],
             inputs=[*film_inputs(), guidance_input(), *weight_inputs()],
             outputs=[
@@ -155,7 +156,8 @@ class Conditioning(io.ComfyNode):
                     min=0,
                     max=100_000,
                     tooltip="Frames of this clip. 0 takes the clip length that the checkpoint was "
-                    "made for; more needs Context Windows (Manual).",
+                    "made for, more needs Context Windows (Manual); for EchoMimic and V-Express 0 "
+                    "takes all, since they bring their windows.",
                 ),
                 *weight_inputs(),
             ],
@@ -246,8 +248,8 @@ class Sampler(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Denoising steps of each clip. 0 takes the checkpoint's own number: 10 "
-                    "for the demo, 25 to 40 for the published families.",
+                    tooltip="Denoising steps. 0 takes the checkpoint's own number: 10 for the "
+                    "demo, 25 to 40 for the published families, 6 for accelerated EchoMimic.",
                 ),
                 guidance_input(),
                 io.Combo.Input(
@@ -261,8 +263,8 @@ class Sampler(io.ComfyNode):
                     "scheduler",
                     options=[AUTO, *comfy.samplers.KSampler.SCHEDULERS],
                     default=AUTO,
-                    tooltip="auto goes with sampler_name auto; with other samplers it is "
-                    "sgm_uniform, which begins at pure noise as in training.",
+                    tooltip="auto is sgm_uniform, which begins at pure noise as in training. Not "
+                    "read where sampler_name auto is DDIM, which has its own schedule.",
                 ),
                 *weight_inputs(),
             ],
@@ -328,7 +330,7 @@ class DDIM(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Denoising steps of each clip. 0 takes the checkpoint's own number.",
+                    tooltip="Denoising steps. 0 takes the checkpoint's own number.",
                 ),
             ],
             outputs=[io.Sampler.Output(), io.Sigmas.Output()],

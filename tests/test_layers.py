@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "synthetic": BASE | {"face"},
     "training": PARTS | {"pipeline", "synthetic"},
     "evaluation": PARTS | {"pipeline", "synthetic", "training"},
-    "commands": PARTS | {"pipeline", "synthetic", "training", "evaluation"},
+    "commands": PARTS | {"film", "pipeline", "synthetic", "training", "evaluation"},
     "__main__": {"commands", "errors"},
     "__init__": set(),
 }

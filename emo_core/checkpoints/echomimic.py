@@ -74,15 +74,23 @@ def open_echomimic(file: TensorFile) -> Checkpoint:
             "files, without _pose in their names."
         )
     # What a motion file holds may lie in the denoising file, too; upstream loads that one last.
-    repeated = set(motion.tensors) & set(file.tensors)
-    dead = tuple(rf"^{name}$" for name in repeated)
+    if ACCELERATED in file.path.stem and ACCELERATED not in motion.path.stem:
+        raise InputError(
+            f"{file.path}: motion_module{ACCELERATED}{file.path.suffix} is missing. Expected it in "
+            "the same folder, since the plain temporal modules do not fit; fetch that too."
+        )
     return Checkpoint(
         path=file.path,
         config=_config(file, shapes_of(reference), shapes_of(motion), locator_shapes),
         parts=(
             renamed(reference, new_prefix="reference_net."),
             renamed(file, new_prefix="backbone.", dead=(POSITION_TABLE,)),
-            renamed(motion, new_prefix="backbone.", dead=(POSITION_TABLE, *dead)),
+            renamed(
+                motion,
+                new_prefix="backbone.",
+                dead=(POSITION_TABLE,),
+                overridden=file.tensors.keys(),
+            ),
             renamed(locator, new_prefix="backbone.face_locator."),
         ),
     )

@@ -128,6 +128,6 @@ PARTS: dict[Callable[[Shapes], bool], str] = {
     "of the denoising network, which lies beside it.",
     _is_plain_unet: "is a UNet without anything for sound, such as Stable Diffusion's or "
     "AniPortrait's. Give a checkpoint of Hallo, EchoMimic or V-Express, or one of this pack.",
-    _is_vae: "is of a VAE; expected a model. Give that as --vae, and a model as --checkpoint.",
+    _is_vae: "is a VAE; expected a model. Give that where a VAE is asked for, and a model here.",
 }
 """Files that are taken for a checkpoint by mistake -> what to do."""

@@ -7,7 +7,7 @@ network, what is dead in it, and reads widths and counts off the shapes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from ..config import TemporalConfig, UNetConfig
 from ..errors import InputError
@@ -22,17 +22,25 @@ POSITION_TABLE = r"\.pos_encoder\.pe$"
 
 
 def renamed(
-    file: TensorFile, *, prefix: str = "", new_prefix: str, dead: tuple[str, ...] = ()
+    file: TensorFile,
+    *,
+    prefix: str = "",
+    new_prefix: str,
+    dead: tuple[str, ...] = (),
+    overridden: Set[str] = frozenset(),
 ) -> Part:
     """Take every tensor whose name begins with `prefix`, but for those that nothing reads.
 
     Args:
         dead: patterns of names, searched for anywhere in the name.
+        overridden: names that another file of the checkpoint has as well and wins.
     """
     names = {
         name: new_prefix + name.removeprefix(prefix)
         for name in file.tensors
-        if name.startswith(prefix) and not any(re.search(pattern, name) for pattern in dead)
+        if name.startswith(prefix)
+        and name not in overridden
+        and not any(re.search(pattern, name) for pattern in dead)
     }
     return Part(file=file, names=names)
 
@@ -100,8 +108,8 @@ def beside(file: TensorFile, name: str, *, role: str) -> TensorFile:
     path = sibling(file.path, name)
     if path is None:
         raise InputError(
-            f"{file.path}: the {role} is missing. Expected {name}{file.path.suffix} in the same "
-            "folder, as the checkpoint's page has it; fetch that too."
+            f"{file.path}: {name}{file.path.suffix} is missing, which holds the {role}. Expected "
+            "it in the same folder, as the checkpoint's page has it; fetch that too."
         )
     return read_tensors(path)
 

@@ -57,8 +57,6 @@ def open_v_express(file: TensorFile) -> Checkpoint:
         )
     )
     # Upstream's training saves the whole network as denoising_unet; motion_module overrides it.
-    repeated = set(motion.tensors) & set(file.tensors)
-    dead = tuple(rf"^{name}$" for name in repeated)
     return Checkpoint(
         path=file.path,
         config=_config(file, *(shapes_of(part) for part in (reference, motion, guider, audio))),
@@ -67,7 +65,12 @@ def open_v_express(file: TensorFile) -> Checkpoint:
             renamed(
                 reference, new_prefix="reference_net.", dead=(r"^conv_norm_out\.|^conv_out\.",)
             ),
-            renamed(file, new_prefix="backbone.", dead=(POSITION_TABLE, *dead)),
+            renamed(
+                file,
+                new_prefix="backbone.",
+                dead=(POSITION_TABLE,),
+                overridden=motion.tensors.keys(),
+            ),
             renamed(motion, new_prefix="backbone.", dead=(POSITION_TABLE,)),
             renamed(guider, new_prefix="backbone.face_locator."),
             renamed(audio, new_prefix="backbone.audio_projection."),

@@ -201,6 +201,59 @@ def test_conditions_that_a_family_lacks_are_refused(loaded: Loaded) -> None:
         encode(*arguments, face_analysis=narrow)
 
 
+def test_key_points_of_a_driving_video(loaded: Loaded) -> None:
+    """V-Express' eyes and nose move; other families say that they read none."""
+    random = np.random.default_rng(0)
+    still = random.random((478, 2)).astype(np.float32) * 80
+    faces = [{"landmarks_xy": still + frame, "bbox_xyxy": (0, 0, 80, 80)} for frame in range(9)]
+    driving = {"frames": [[face] for face in faces], "image_size": (80, 80)}
+    # In one frame no face is found.
+    driving["frames"][3] = []
+    portrait_only = {"frames": [[faces[0]]], "image_size": (80, 80)}
+    region = loaded.graph.node("FaceRegion").execute(
+        loaded.graph.reference, 0.1, 0, landmarks=portrait_only
+    )
+    execute = loaded.graph.node("KeyPoints").execute
+    moved = execute(region.args[0], loaded.graph.audio, driving, "naive_retarget").args[0]
+    if loaded.name != "vexpress":
+        with pytest.raises(ValueError, match=f"family {family(loaded)} read none. Leave"):
+            loaded.graph.guider(face_region=moved)
+        return
+    points = moved.placement.key_points_F32
+    assert len(points) == loaded.graph.audio.length.num_sampled_frames
+    assert torch.allclose(points[0], region.args[0].placement.key_points_F32[0], atol=1e-3)
+    assert (points[-1] - points[0]).abs().min() > 1.0
+    films = [
+        loaded.graph.film(steps=1, guidance=0.0, face_region=wire)
+        for wire in (region.args[0], moved)
+    ]
+    assert (films[0] - films[1]).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="no face in 2 frames of the driving video"):
+        execute(region.args[0], loaded.graph.audio, {**driving, "frames": [[], []]}, "no_retarget")
+
+
+def test_a_cropped_face_is_echomimics_crop(loaded: Loaded) -> None:
+    if loaded.name != "echomimic":
+        pytest.skip("the same node for every family")
+    found = kit("echomimic")
+    picture = found.inputs["source_image_rgb"].float()[None] / 255
+    x0, y0, x1, y1 = found.inputs["face_box_xyxy"].tolist()
+    box = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
+    crop = loaded.graph.node("CropFace").execute
+    image, mask = crop(picture, 128, 128, 0.5, 0.1, boxes=[[box]]).args
+    theirs = found.expected["face_image_rgb"].float()[None] / 255
+    assert (image - theirs).abs().max() < 1 / 255
+    assert (mask[0] - found.expected["face_mask_u8"].float() / 255).abs().max() < 1 / 255
+    for inputs, message in (
+        ({}, "expected a face, either as boxes or as landmarks"),
+        ({"boxes": []}, "no face was found"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            crop(picture, 128, 128, 0.5, 0.1, **inputs)
+    with pytest.raises(ValueError, match="a batch of 2 images"):
+        crop(picture.repeat(2, 1, 1, 1), 128, 128, 0.5, 0.1, boxes=box)
+
+
 def family(loaded: Loaded) -> str:
     return loaded.animator.networks.config.family
 

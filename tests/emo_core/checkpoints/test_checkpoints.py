@@ -153,7 +153,7 @@ def test_vae_round_trip_in_taesd_layout(tmp_path: Path) -> None:
 
 def test_files_in_each_others_place(checkpoint: Path, tmp_path: Path) -> None:
     save_vae(VAE(scale=1.0), tmp_path / "vae.safetensors", dtype=torch.float32)
-    with pytest.raises(InputError, match="is of a VAE; expected a model"):
+    with pytest.raises(InputError, match="is a VAE; expected a model"):
         load_networks(tmp_path / "vae.safetensors")
     with pytest.raises(InputError, match="of family emo; expected a VAE"):
         load_vae(checkpoint, scale=1.0)

@@ -111,7 +111,7 @@ def test_a_missing_file_is_named(folder: Path, tmp_path: Path) -> None:
         for name in names:
             (tmp_path / name).unlink(missing_ok=True)
         kit(folder.name).save(tmp_path, *(name for name in names if name != absent))
-        with pytest.raises(InputError, match=f"is missing. Expected {absent} in the same folder"):
+        with pytest.raises(InputError, match=f"{absent} is missing, which holds the"):
             load_networks(tmp_path / names[0])
 
 
@@ -167,6 +167,13 @@ def test_accelerated_files_are_told_by_their_name(tmp_path: Path) -> None:
         shift = fast.backbone.state_dict()[key] - plain.backbone.state_dict()[key]
         assert (shift - 1).abs().max() < 1e-6
     with pytest.raises(InputError, match="more than one checkpoint.*denoising_unet_acc.pth"):
+        load_networks(tmp_path)
+
+
+def test_accelerated_files_need_each_other(tmp_path: Path) -> None:
+    kit("echomimic").save(tmp_path, *CHECKPOINTS["echomimic"])
+    (tmp_path / "denoising_unet.pth").rename(tmp_path / "denoising_unet_acc.pth")
+    with pytest.raises(InputError, match="motion_module_acc.pth is missing"):
         load_networks(tmp_path)
 
 

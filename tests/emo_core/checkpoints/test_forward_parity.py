@@ -293,7 +293,6 @@ def test_configs_say_what_the_kits_say(kit_networks: Callable[[str], Networks]) 
     )
     for name in FORWARD:
         sampling, theirs = configs[name].sampling, kit(name).config
-        assert (sampling.clip_frames, sampling.windows.overlap, sampling.guidance, sampling.fps) == (
-            theirs["context_frames"], theirs["context_overlap"], theirs["guidance_scale"],
-            theirs["fps"],
-        )  # fmt: skip
+        ours = (sampling.clip_frames, sampling.windows.overlap, sampling.guidance, sampling.fps)
+        names = ("context_frames", "context_overlap", "guidance_scale", "fps")
+        assert ours == tuple(theirs[key] for key in names)

@@ -181,7 +181,7 @@ def bad_files(files: dict[str, Path], folder: Path) -> dict[str, tuple[str, Path
         "empty mask": ("face_region", black, "black.png"),
         "no mask": ("face_region", folder / "none.png", "neither four numbers"),
         "cut checkpoint": ("checkpoint", cut, "not a whole safetensors file"),
-        "vae as checkpoint": ("checkpoint", files["vae"], "expected a model checkpoint"),
+        "vae as checkpoint": ("checkpoint", files["vae"], "is a VAE; expected a model"),
         "checkpoint as vae": ("vae", files["checkpoint"], "expected a VAE"),
     }
 
