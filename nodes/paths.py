@@ -12,7 +12,7 @@ import folder_paths
 
 from ..emo_core import assets
 from ..emo_core.checkpoints.families import PART_STEMS
-from ..emo_core.checkpoints.read import PICKLE_ENDINGS
+from ..emo_core.files.pickles import PICKLE_ENDINGS
 
 MODELS = "emo"
 AUDIO_ENCODERS = "audio_encoders"

@@ -10,17 +10,18 @@ CORE = ROOT / "emo_core"
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "node_helpers", "nodes"}
 
 BASE = {"config", "errors", "assets"}
-PARTS = BASE | {"models", "audio", "face", "sampling", "video", "checkpoints"}
+PARTS = BASE | {"files", "models", "audio", "face", "sampling", "video", "checkpoints"}
 MAY_IMPORT = {
     "errors": set(),
     "assets": set(),
     "config": {"errors"},
+    "files": {"errors"},
     "models": BASE,
-    "audio": BASE,
+    "audio": BASE | {"files"},
     "face": BASE,
     "sampling": BASE,
     "video": BASE | {"audio"},
-    "checkpoints": BASE | {"models", "audio"},
+    "checkpoints": BASE | {"files", "models", "audio"},
     "film": BASE | {"models", "audio", "face"},
     "pipeline": PARTS | {"film"},
     "synthetic": BASE | {"face"},

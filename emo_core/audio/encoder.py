@@ -16,9 +16,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ..files.read import read_tensors
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
 from .wav2vec2 import build, interpolated, load_folder
-from .weights import read_weights
 from .windows import sample_at_frames
 
 STRETCH_STEPS = 1500
@@ -84,7 +84,7 @@ class Wav2Vec2Encoder(nn.Module):
         Raises:
             InputError: not a wav2vec2 model, or keys missing or left over.
         """
-        return cls(build(read_weights(path), name=str(path)))
+        return cls(build(read_tensors(path).tensors, name=str(path)))
 
     def forward(self, waveform_BN: Tensor) -> Tensor:
         """Return (B, T, L, D) with T = ceil(N / 320)."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files.read import read_tensors
 from .encoder import Wav2Vec2Encoder
-from .weights import read_weights
 from .whisper import WhisperEncoder
 
 WHISPER_KEY = "encoder.conv1.weight"
@@ -24,6 +24,6 @@ def load_audio_encoder(path: Path) -> Wav2Vec2Encoder | WhisperEncoder:
     weights = path / "model.safetensors" if path.is_dir() else path
     if path.is_dir() and not weights.is_file():
         return Wav2Vec2Encoder.from_folder(path)  # Its error says what a folder must hold.
-    if any(key.endswith(WHISPER_KEY) for key in read_weights(weights)):
+    if any(key.endswith(WHISPER_KEY) for key in read_tensors(weights).tensors):
         return WhisperEncoder.load(path)
     return Wav2Vec2Encoder.from_folder(path) if path.is_dir() else Wav2Vec2Encoder.from_file(path)

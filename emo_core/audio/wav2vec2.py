@@ -13,6 +13,7 @@ Letters: B sounds, T steps of 20 ms, R rows asked for, C channels.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .weights import fill, read_weights
+from ..files.read import read_tensors
+from .weights import fill
 
 if TYPE_CHECKING:  # Importing transformers takes seconds, and a front end needs none of it.
     from transformers import Wav2Vec2Config, Wav2Vec2Model
@@ -87,11 +89,11 @@ def load_folder(folder: Path) -> Wav2Vec2Model:
             "download it, or give the file of weights itself in place of the folder."
         )
     config = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
-    return build(read_weights(weights), name=str(folder), config=config)
+    return build(read_tensors(weights).tensors, name=str(folder), config=config)
 
 
 def build(
-    tensors: dict[str, Tensor], *, name: str, config: Wav2Vec2Config | None = None
+    tensors: Mapping[str, Tensor], *, name: str, config: Wav2Vec2Config | None = None
 ) -> Wav2Vec2Model:
     """Build the model that tensors belong to, in evaluation mode and float32.
 

@@ -24,8 +24,9 @@ import torchaudio
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files.read import read_tensors
 from .front_end import MEL_HOP, SAMPLE_RATE_HZ
-from .weights import fill, read_weights
+from .weights import fill
 
 if TYPE_CHECKING:  # Importing transformers takes seconds, and other encoders need none of it.
     from transformers import WhisperConfig
@@ -84,7 +85,7 @@ class WhisperEncoder(nn.Module):
         from transformers.models.whisper.modeling_whisper import WhisperEncoder as Network
 
         path = path / "model.safetensors" if path.is_dir() else path
-        tensors = _plain_names(read_weights(path))
+        tensors = _plain_names(read_tensors(path).tensors)
         config = _infer_config(tensors, name=str(path))
         with torch.device("meta"):
             model = Network(config)

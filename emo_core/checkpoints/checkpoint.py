@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..errors import InputError
-from .read import TensorFile, read_converted
+from ..files.read import TensorFile, read_converted
 
 NETWORKS = ("backbone", "reference_net", "front_end")
 """Our names of tensors begin with the network's."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import InputError
+from ..files.read import TensorFile
 from .families import FAMILIES
 from .kl import is_kl
-from .read import TensorFile
 from .upstream import Shapes, shapes_of
 
 

@@ -21,8 +21,8 @@ from ..config import (
     WindowsConfig,
 )
 from ..errors import InputError
+from ..files.read import TensorFile
 from .checkpoint import Checkpoint
-from .read import TensorFile
 from .upstream import (
     POSITION_TABLE,
     Shapes,

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ..audio.front_end import FrontEnd
 from ..config import ModelConfig, config_from_json, config_to_json
 from ..errors import InputError
+from ..files.read import TensorFile
+from ..files.write import TensorSpec, write_safetensors
 from ..models.backbone import Backbone
 from ..models.reference import ReferenceNet
 from .checkpoint import NETWORKS, Checkpoint, Part
-from .read import TensorFile
-from .write import TensorSpec, write_safetensors
 
 CONFIG_KEY = "emo_config"
 LICENSE = "Apache-2.0"

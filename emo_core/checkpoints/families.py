@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..files.read import TensorFile, read_tensors
 from .checkpoint import Checkpoint
 from .echomimic import is_echomimic, open_echomimic
 from .emo import is_emo, open_emo
 from .folder import checkpoint_files
 from .hallo import is_hallo, is_hallo_split, open_hallo, open_hallo_split
-from .read import TensorFile, read_tensors
 from .upstream import Shapes, shapes_of
 from .v_express import is_v_express, open_v_express
 

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
-from .pickles import PICKLE_ENDINGS
-from .read import TensorFile, read_tensors
+from ..files.pickles import PICKLE_ENDINGS
+from ..files.read import TensorFile, read_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
-from .read import TensorFile
+from ..files.read import TensorFile
 
 PREFIX = "first_stage_model."
 LEFT_OUT = ("loss.", "model_ema.")

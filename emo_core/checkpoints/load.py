@@ -8,13 +8,13 @@ import torch
 from diffusers import AutoencoderKL
 
 from ..errors import InputError
+from ..files.read import read_converted, read_tensors
+from ..files.write import TensorSpec, write_safetensors
 from ..models.vae import KLVAE, VAE, from_taesd_keys, to_taesd_keys
 from .detect import detect_family
 from .emo import LICENSE, Networks, build_networks, check_fits
 from .families import open_checkpoint
 from .kl import kl_config, kl_names, with_linear_attention
-from .read import read_converted, read_tensors
-from .write import TensorSpec, write_safetensors
 
 
 def load_networks(path: Path, *, dtype: torch.dtype = torch.float32) -> Networks:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Set
 
 from ..config import TemporalConfig, UNetConfig
 from ..errors import InputError
+from ..files.read import TensorFile, read_tensors
 from .checkpoint import Part
 from .folder import sibling
-from .read import TensorFile, read_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -17,8 +17,8 @@ from ..config import (
     SamplingConfig,
     WindowsConfig,
 )
+from ..files.read import TensorFile
 from .checkpoint import Checkpoint
-from .read import TensorFile
 from .upstream import (
     POSITION_TABLE,
     Shapes,

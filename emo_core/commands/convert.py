@@ -18,9 +18,9 @@ from tqdm import tqdm
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.emo import CONFIG_KEY, build_networks, check_fits
 from ..checkpoints.families import open_checkpoint
-from ..checkpoints.write import TensorSpec, write_safetensors
 from ..config import config_to_json
 from ..errors import InputError
+from ..files.write import TensorSpec, write_safetensors
 from ..video.output import explaining_os_errors
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.detect import VAES, detect_family
 from ..checkpoints.families import open_checkpoint
-from ..checkpoints.read import TensorFile, read_tensors
+from ..files.read import TensorFile, read_tensors
 from .convert import LICENSES
 
 MOST_PLACES = 4

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..assets import FACE_READER
-from ..checkpoints.read import read_tensors
 from ..errors import InputError
+from ..files.read import read_tensors
 
 POSE_UNIT_DEG = 15.0
 NUM_GROUPS = 8

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from emo_core.checkpoints.read import read_tensors
-from emo_core.checkpoints.write import TensorSpec, write_safetensors
+from emo_core.files.read import read_tensors
+from emo_core.files.write import TensorSpec, write_safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ELEMENTS = 2_424_802_964
@@ -35,7 +35,7 @@ MEASURE = """
 import json, sys, time
 from pathlib import Path
 import torch
-from emo_core.checkpoints.read import read_tensors
+from emo_core.files.read import read_tensors
 
 def status():
     rows = (line.split() for line in open("/proc/self/status"))

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from emo_core.checkpoints.detect import SIGNATURES, detect_family
 from emo_core.checkpoints.families import open_checkpoint
 from emo_core.checkpoints.load import load_networks
-from emo_core.checkpoints.read import read_tensors
 from emo_core.errors import InputError
+from emo_core.files.read import read_tensors
 
 CHECKPOINTS = {
     "hallo": ("net.pth",),

@@ -17,8 +17,8 @@ from emo_core.checkpoints.checkpoint import Checkpoint
 from emo_core.checkpoints.detect import SIGNATURES
 from emo_core.checkpoints.emo import Networks, build_networks
 from emo_core.checkpoints.families import open_checkpoint
-from emo_core.checkpoints.read import read_tensors
 from emo_core.checkpoints.upstream import shapes_of
+from emo_core.files.read import read_tensors
 
 KEYS = Path(__file__).resolve().parents[2] / "parity" / "keys"
 FAMILIES = ("hallo", "echomimic", "v_express")

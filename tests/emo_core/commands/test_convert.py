@@ -16,7 +16,7 @@ from tiny import tiny_networks
 from emo_core.__main__ import main
 from emo_core.checkpoints.emo import Networks, save_emo
 from emo_core.checkpoints.load import load_networks
-from emo_core.checkpoints.read import TensorFile, read_tensors
+from emo_core.files.read import TensorFile, read_tensors
 
 LICENSES = {
     "hallo": "MIT",

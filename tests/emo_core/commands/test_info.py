@@ -13,7 +13,7 @@ from emo_core.assets import DEMO_CHECKPOINT, DEMO_VAE
 from emo_core.checkpoints.emo import save_emo
 from emo_core.checkpoints.families import open_checkpoint
 from emo_core.checkpoints.load import load_networks
-from emo_core.checkpoints.read import TensorFile
+from emo_core.files.read import TensorFile
 
 FAMILIES = {
     "hallo": ("hallo", "MIT"),

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emo_core.checkpoints.read import read_converted, read_tensors
 from emo_core.errors import InputError
+from emo_core.files.read import read_converted, read_tensors
 
 NAMES = ["net.pth", "net.safetensors"]
 

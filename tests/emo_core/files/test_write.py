@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emo_core.checkpoints.read import read_tensors
-from emo_core.checkpoints.write import TensorSpec, write_safetensors
 from emo_core.errors import InputError
+from emo_core.files.read import read_tensors
+from emo_core.files.write import TensorSpec, write_safetensors
 
 
 def tensors() -> dict[str, Tensor]:

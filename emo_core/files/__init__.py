@@ -1,0 +1,1 @@
+"""Files of tensors: read lazily and safely, written piece by piece."""
