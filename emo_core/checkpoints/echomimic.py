@@ -73,7 +73,6 @@ def open_echomimic(file: TensorFile) -> Checkpoint:
             "one of EchoMimic's pose variants, which are not supported. Use the audio-driven "
             "files, without _pose in their names."
         )
-    # What a motion file holds may lie in the denoising file, too; upstream loads that one last.
     if ACCELERATED in file.path.stem and ACCELERATED not in motion.path.stem:
         raise InputError(
             f"{file.path}: motion_module{ACCELERATED}{file.path.suffix} is missing. Expected it in "
@@ -85,6 +84,7 @@ def open_echomimic(file: TensorFile) -> Checkpoint:
         parts=(
             renamed(reference, new_prefix="reference_net."),
             renamed(file, new_prefix="backbone.", dead=(POSITION_TABLE,)),
+            # What it holds may lie in the denoising file, too; upstream loads that one last.
             renamed(
                 motion,
                 new_prefix="backbone.",

@@ -56,7 +56,6 @@ def open_v_express(file: TensorFile) -> Checkpoint:
             ("audio_projection", "audio projection"),
         )
     )
-    # Upstream's training saves the whole network as denoising_unet; motion_module overrides it.
     return Checkpoint(
         path=file.path,
         config=_config(file, *(shapes_of(part) for part in (reference, motion, guider, audio))),
@@ -65,6 +64,7 @@ def open_v_express(file: TensorFile) -> Checkpoint:
             renamed(
                 reference, new_prefix="reference_net.", dead=(r"^conv_norm_out\.|^conv_out\.",)
             ),
+            # Upstream's training saves the whole network here; motion_module.bin overrides it.
             renamed(
                 file,
                 new_prefix="backbone.",

@@ -96,7 +96,7 @@ def key_points_for_film(
         found = "none" if driving_M32 is None else f"shape {tuple(driving_M32.shape)}"
         raise InputError(
             f"driving key points for {strategy}: found {found}. Expected (frames, 3, 2), x and y "
-            "of left eye, right eye and nose; give them, or use fix_face."
+            "of left eye, right eye and nose; give them, or leave the driving video out."
         )
     driving_23M = driving_M32[:num_frames].float().permute(1, 2, 0)
     driving_F32 = functional.interpolate(driving_23M, size=num_frames, mode="linear")
@@ -159,7 +159,7 @@ def _scale(reference_32: Tensor, driving_F32: Tensor) -> Tensor:
         raise InputError(
             f"key points of the {'driving face' if reference_2.all() else 'reference'}: both eyes "
             "lie in one place, or the nose on the line between them. Expected a face; correct "
-            "them, or use fix_face."
+            "them, or leave the driving video out."
         )
     return reference_2 / driving_2
 

@@ -1,10 +1,10 @@
 """What the published families compute at 512 x 512, next to upstream's own models (`make bench`).
 
 Prints TFLOP, two operations for each multiplication with its addition. The counting, and what is
-asserted of it, is in `tests/emo_core/models/test_flops.py`.
+asserted of it, is in `tests/emo_core/flops.py` and `models/test_flops.py`.
 """
 
-from models.test_flops import UPSTREAM, cost_of, savings
+from flops import UPSTREAM, cost_of, savings
 
 
 def test_table() -> None:
