@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity_kit import kit
+from parity_kit import CHECKPOINTS, kit
 from safetensors.torch import save_file
 
 from emo_core.checkpoints.detect import SIGNATURES, detect_family
@@ -13,22 +13,6 @@ from emo_core.checkpoints.load import load_networks
 from emo_core.errors import InputError
 from emo_core.files.read import read_tensors
 
-CHECKPOINTS = {
-    "hallo": ("net.pth",),
-    "echomimic": (
-        "denoising_unet.pth",
-        "reference_unet.pth",
-        "motion_module.pth",
-        "face_locator.pth",
-    ),
-    "vexpress": (
-        "denoising_unet.bin",
-        "reference_net.bin",
-        "motion_module.bin",
-        "v_kps_guider.bin",
-        "audio_projection.bin",
-    ),
-}
 FAMILIES = {"hallo": "hallo", "echomimic": "echomimic", "vexpress": "v_express"}
 
 
