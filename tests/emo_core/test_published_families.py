@@ -17,6 +17,7 @@ from emo_core import pipeline
 from emo_core.audio.load import load_audio_encoder
 from emo_core.audio.waveform import Waveform
 from emo_core.checkpoints.load import load_networks, load_vae
+from emo_core.config import DiffusionConfig
 from emo_core.face.crop import FaceCrop
 from emo_core.face.key_points import key_points_for_film
 from emo_core.face.placement import Frame, placement_of_drawing, placement_of_landmarks
@@ -70,6 +71,29 @@ def kit_noise(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Tensor]], None]
 
 def steps_of(seen: list[Tensor]) -> Callable[[int, int, Tensor], None]:
     return lambda clip, step, latents: seen.append(latents)
+
+
+def test_hallos_schedule() -> None:
+    """DDIM's steps go to the timestep 1000 // steps before, not to the next that is listed."""
+    found = kit("hallo")
+    expected, steps = found.expected, found.config["steps"]
+    scheduler = make_scheduler(DiffusionConfig(beta_schedule="linear"), solver="ddim")
+    scheduler.set_timesteps(steps)
+    assert torch.equal(scheduler.timesteps, expected["scheduler.timesteps"])
+    assert difference(scheduler.alphas_cumprod, expected["scheduler.alphas_cumprod"]) < 1e-6
+    # What a step makes of a sample without noise, in which v is -x0, says where it went to.
+    for t, before, alpha_before in zip(
+        scheduler.timesteps,
+        expected["scheduler.previous_timesteps"],
+        expected["scheduler.alphas_previous"],
+        strict=True,
+    ):
+        assert int(before) == int(t) - 1000 // steps
+        alpha = scheduler.alphas_cumprod[t]
+        clean = torch.ones(1, 1, 1, 1)
+        sample, v = alpha.sqrt() * clean, -(1 - alpha).sqrt() * clean
+        after = scheduler.step(v, t, sample).prev_sample
+        assert float(after) == pytest.approx(float(alpha_before.sqrt()), abs=1e-5)
 
 
 def hallo(found: Kit, folder: Path) -> Animator:
