@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "audio": BASE | {"files"},
     "face": BASE,
     "sampling": BASE,
-    "video": BASE | {"audio"},
+    "video": BASE | {"files", "audio"},
     "checkpoints": BASE | {"files", "models", "audio"},
     "film": BASE | {"models", "audio", "face"},
     "pipeline": PARTS | {"film"},

@@ -21,7 +21,6 @@ from ..checkpoints.families import open_checkpoint
 from ..config import config_to_json
 from ..errors import InputError
 from ..files.write import TensorSpec, write_safetensors
-from ..video.output import explaining_os_errors
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +61,12 @@ def run(options: argparse.Namespace) -> None:
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
     specs = _checked_specs(checkpoint, dtype=dtype)
     tensors = _tensors(checkpoint, set(specs), dtype=dtype)
-    with explaining_os_errors(out):
-        write_safetensors(
-            out,
-            tqdm(tensors, total=len(specs), desc="convert", unit="tensor"),
-            specs=specs,
-            metadata=_metadata(checkpoint),
-        )
+    write_safetensors(
+        out,
+        tqdm(tensors, total=len(specs), desc="convert", unit="tensor"),
+        specs=specs,
+        metadata=_metadata(checkpoint),
+    )
     logger.info("%s: %d tensors, %.1f MB", out, len(specs), out.stat().st_size / 1e6)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..video.output import frames_as_bytes
+from ..video.frame_bytes import frames_as_bytes
 from .cases import Case
 from .measures import frame_differences, head_speed, motion_energy_share, region_share
 from .reader import FaceReader

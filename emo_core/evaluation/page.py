@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..video.output import frames_as_bytes
+from ..video.frame_bytes import frames_as_bytes
 from .films import Film
 from .measures import MAX_LAG_FRAMES, correlation
 from .plots import (

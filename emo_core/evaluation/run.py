@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..assets import FACE_READER
-from ..video.output import explaining_os_errors, replacing
+from ..files.replace import explaining_os_errors, replacing
 from ..video.stills import save_image
 from .cases import Case, make_cases
 from .films import read_film

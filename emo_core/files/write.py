@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .replace import explaining_os_errors, replacing
 from .safetensors_format import DTYPES, TensorSpec
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -44,19 +45,16 @@ def write_safetensors(
     header, places = _layout(specs, metadata)
     size = len(header) + sum(spec.num_bytes for spec in specs.values())
     _check_room(path, size)
-    partial_path = path.with_name(f".{path.name}.partial")
-    try:
-        with partial_path.open("wb") as file:
+    with replacing(path) as partial_path, partial_path.open("wb") as file:
+        with explaining_os_errors(path):
             file.write(header)
-            for name, tensor in tensors:
-                begin = places.pop(name)
-                assert specs[name] == (tensor.shape, tensor.dtype), f"{name} is not as announced"
+        for name, tensor in tensors:
+            begin = places.pop(name)
+            assert specs[name] == (tensor.shape, tensor.dtype), f"{name} is not as announced"
+            with explaining_os_errors(path):
                 file.seek(len(header) + begin)
                 _write(tensor, file)
         assert not places, f"announced but not written: {sorted(places)[:3]}"
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
 
 
 def _layout(

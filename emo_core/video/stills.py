@@ -13,7 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import InputError
-from .output import explaining_os_errors, frames_as_bytes, replacing
+from ..files.replace import explaining_os_errors, replacing
+from .frame_bytes import frames_as_bytes
 from .provenance import GENERATOR, generated_note, xmp_packet
 
 SHEET_COLOR = (24, 24, 28)

@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from ..audio.waveform import Waveform, resample
 from ..errors import InputError
-from .output import explaining_os_errors, frames_as_bytes, replacing
+from ..files.replace import explaining_os_errors, replacing
+from .frame_bytes import frames_as_bytes
 from .provenance import TITLE, generated_note, xmp_box
 
 MIN_SIDE = 16

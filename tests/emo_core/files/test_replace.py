@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emo_core.errors import InputError
-from emo_core.video.output import explaining_os_errors, replacing
+from emo_core.files.replace import explaining_os_errors, replacing
 from emo_core.video.writer import Mp4Writer
 
 SIDE = 128
