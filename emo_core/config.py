@@ -118,6 +118,13 @@ class AudioConfig:
                 f"audio config: timing {self.timing!r} is unknown; expected one of "
                 f"{', '.join(AUDIO_TIMINGS)}."
             )
+        if self.projection not in ("mlp", "perceiver", None):
+            raise InputError(
+                f"audio config: projection {self.projection!r} is unknown; expected mlp, perceiver "
+                "or none."
+            )
+        if (self.projection == "perceiver") != (self.perceiver is not None):
+            raise InputError("audio config: a perceiver's sizes go with projection 'perceiver'.")
 
     @property
     def window(self) -> int:
@@ -245,6 +252,13 @@ class DiffusionConfig:
     rescale_betas_zero_snr: bool = True
     timestep_spacing: str = "trailing"
 
+    def __post_init__(self) -> None:
+        if self.beta_schedule not in ("linear", "scaled_linear"):
+            raise InputError(
+                f"diffusion config: beta_schedule {self.beta_schedule!r} is unknown; expected "
+                "linear or scaled_linear."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowsConfig:
@@ -255,7 +269,11 @@ class WindowsConfig:
     is_loop: bool = False
     """Whether the last window goes on with the film's first frames (EchoMimic)."""
     shift: int = 0
-    """Frames by which all windows move on at every step."""
+    """Frames by which all windows of a loop move on at every step."""
+
+    def __post_init__(self) -> None:
+        if self.shift and not self.is_loop:
+            raise InputError("windows config: only windows of a loop can move on at every step.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +309,15 @@ class SamplingConfig:
     """The first latents are clamped to this on both sides (EchoMimic)."""
     has_median_filter: bool = False
     """Whether the finished frames pass a median over 3 frames, rows and columns (V-Express)."""
+
+    def __post_init__(self) -> None:
+        if self.windows is not None and not 0 <= self.windows.overlap < self.clip_frames:
+            raise InputError(
+                f"sampling config: windows of {self.clip_frames} frames that share "
+                f"{self.windows.overlap}; expected fewer shared ones."
+            )
+        if self.steps < 1:
+            raise InputError(f"sampling config: {self.steps} steps; expected at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,7 +398,11 @@ def _build(kind: type, values: object, *, path: str) -> typing.Any:
             f"{path} has unknown fields {unknown}; {kind.__name__} knows {sorted(hints)}. "
             "The file is probably from a newer version of this pack: update the pack."
         )
-    return kind(**{name: _convert(hints[name], values[name], f"{path}.{name}") for name in values})
+    converted = {name: _convert(hints[name], values[name], f"{path}.{name}") for name in values}
+    needed = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory]
+    if absent := sorted(set(needed) - set(converted)):
+        raise InputError(f"{path} lacks {absent}, which {kind.__name__} needs.")
+    return kind(**converted)
 
 
 def _convert(hint: typing.Any, value: object, path: str) -> object:

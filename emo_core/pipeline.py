@@ -47,7 +47,11 @@ FRAMES_AT_ONCE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class AnimateSettings:
-    """What a user may change. None stands for the checkpoint's own default."""
+    """What a user may change. None stands for the checkpoint's own default.
+
+    `Animator.film` reads what shapes a film's conditions (size, fps, speed, weights), `sample` and
+    `animate` how it is sampled (steps, guidance, solver, seed).
+    """
 
     width: int | None = None
     height: int | None = None
@@ -172,9 +176,15 @@ class Animator:
                 f"face region of {face.mask_HW.shape[1]}x{face.mask_HW.shape[0]} pixels for a film "
                 f"of {width}x{height}. Fit the mask to the film's size."
             )
-        if identity_E is not None and config.reference_net.identity is None:
+        identity = config.reference_net.identity
+        if identity_E is not None and identity is None:
             raise InputError(
                 f"identity: checkpoints of family {config.family} know none. Leave it out."
+            )
+        if identity_E is not None and tuple(identity_E.shape) != (identity.embedding_dim,):
+            raise InputError(
+                f"identity: an embedding of shape {tuple(identity_E.shape)}. Expected "
+                f"{identity.embedding_dim} numbers, of ArcFace as it is."
             )
         fit = Fit.of(portrait_HW3, width=width, height=height, is_stretched=is_stretched)
         latents = self.vae.encode(fit.portrait(portrait_HW3)[None].to(like.device)).to(like)
@@ -299,7 +309,9 @@ class _Conditions:
         motion = None
         if motion_latents is not None:
             motion = self.networks.reference_net.read_motion(
-                motion_latents.to(self.like), identity_2TD=self.film.reference.identity_2TD
+                motion_latents.to(self.like),
+                identity_2TD=self.film.reference.identity_2TD,
+                is_unknown_read=False in self.shared,
             )
         frames = range(span.first, span.first + clip_frames)
         return self._predictor(self.film.clip(frames, motion=motion))

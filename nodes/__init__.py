@@ -3,8 +3,9 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
+from .crop import CropFace
 from .encoding import AudioEncode, ReferenceEncode
-from .face import AudioWeights, CropFace, FaceRegionNode, KeyPoints
+from .face import AudioWeights, FaceRegionNode, KeyPoints
 from .loaders import DemoInputs, LoadAudioEncoder, LoadModel
 from .paths import register_folders
 from .sampling import DDIM, Conditioning, Guider, Sampler

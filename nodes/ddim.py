@@ -29,15 +29,11 @@ def ddim_schedule(model: ModelPatcher, *, steps: int) -> tuple[KSAMPLER, Tensor]
         InputError: fewer than one step, or more than the schedule has.
     """
     # Imported here: diffusers takes a second, and only this node needs it.
-    from ..emo_core.sampling.schedule import make_scheduler
+    from ..emo_core.sampling.schedule import make_scheduler, set_steps
 
     config = model.model.emo_config.diffusion
-    if not 1 <= steps <= config.num_train_timesteps:
-        raise InputError(
-            f"EMO DDIM: {steps} steps. Expected 1 to {config.num_train_timesteps}; 20 is a start."
-        )
     scheduler = make_scheduler(config, solver="ddim")
-    scheduler.set_timesteps(steps)
+    set_steps(scheduler, steps)
     timesteps = scheduler.timesteps.tolist()
     sampler = KSAMPLER(
         partial(

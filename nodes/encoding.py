@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.audio.front_end import SAMPLE_RATE_HZ
-from ..emo_core.audio.rows import encode_rows
+from ..emo_core.audio.rows import WHOLE_SAMPLES, encode_rows
 from ..emo_core.audio.timing import film_length
 from ..emo_core.audio.waveform import check_waveform, to_mono
 from ..emo_core.config import PIXELS_PER_LATENT
@@ -46,6 +46,11 @@ ANCHORS = {
 }
 STRETCH = "stretch"
 LARGEST_SIDE = 2048
+BYTES_PER_SAMPLE = 3 * 4 * 512 // 5
+"""Of sound at 16 kHz that is encoded at once: wav2vec2's first convolution has 512 channels, one
+step for 5 samples, and its values stand there three times for a moment."""
+RECOGNISER = "glintr100"
+"""Of insightface's antelopev2; other recognisers speak another language."""
 
 
 def _side_input(name: str) -> io.Input:
@@ -139,11 +144,23 @@ class ReferenceEncode(io.ComfyNode):
             )
         pixels = (picture_HW3 * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         # Upstream hands over blue first, as OpenCV reads pictures.
+        if isinstance(face_analysis, dict) or not callable(getattr(face_analysis, "get", None)):
+            raise InputError(
+                f"{cls.NAME}: face_analysis is {type(face_analysis).__name__}. Expected "
+                "insightface's FaceAnalysis, as the loaders of InstantID and IPAdapter packs give "
+                "it; connect such a loader."
+            )
+        cls._warn_of_other_recognisers(face_analysis)
         faces = face_analysis.get(np.ascontiguousarray(pixels[..., ::-1]))
         if not faces:
             logger.warning("%s: no face found by face_analysis; it counts as unknown.", cls.NAME)
             return None
         face = max(faces, key=lambda f: (f.bbox[2] - f.bbox[0]) * (f.bbox[3] - f.bbox[1]))
+        if face.embedding is None:
+            raise InputError(
+                f"{cls.NAME}: face_analysis found a face but has no recogniser. Load insightface's "
+                "antelopev2 whole."
+            )
         embedding = torch.from_numpy(np.asarray(face.embedding, dtype=np.float32)).reshape(-1)
         if len(embedding) != identity.embedding_dim:
             raise InputError(
@@ -151,6 +168,19 @@ class ReferenceEncode(io.ComfyNode):
                 f"checkpoint reads {identity.embedding_dim}. Load insightface's antelopev2."
             )
         return embedding
+
+    @classmethod
+    def _warn_of_other_recognisers(cls, face_analysis: FaceAnalysis) -> None:
+        models = getattr(face_analysis, "models", {})
+        file = str(getattr(models.get("recognition"), "model_file", ""))
+        if file and RECOGNISER not in file:
+            logger.warning(
+                "%s: face_analysis recognises faces by %s. Hallo was trained on antelopev2's "
+                "%s; the person may not be met.",
+                cls.NAME,
+                file,
+                RECOGNISER,
+            )
 
     @classmethod
     def _check(
@@ -242,7 +272,12 @@ class AudioEncode(io.ComfyNode):
                 f"'Load EMO Audio Encoder' with the {config.backbone.audio.encoder} model that its "
                 "page names."
             )
-        comfy.model_management.load_models_gpu([wire.patcher], force_full_load=True)
+        num_heard = waveform.samples.shape[-1] * SAMPLE_RATE_HZ // waveform.sample_rate_hz
+        comfy.model_management.load_models_gpu(
+            [wire.patcher],
+            memory_required=min(num_heard, WHOLE_SAMPLES) * BYTES_PER_SAMPLE,
+            force_full_load=True,
+        )
         length = film_length(
             waveform.samples.shape[-1],
             sample_rate_hz=waveform.sample_rate_hz,

@@ -10,7 +10,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..emo_core.errors import InputError
-from ..emo_core.face.crop import FaceCrop
 from ..emo_core.face.key_points import STRATEGIES, key_points_for_film, key_points_of
 from ..emo_core.face.placement import (
     Frame,
@@ -19,6 +18,15 @@ from ..emo_core.face.placement import (
     placement_of_landmarks,
 )
 from ..emo_core.face.region import DEFAULT_BOX, box_to_mask, boxes_to_mask, feather_mask, grow_mask
+from .detected import (
+    Box,
+    Landmarks,
+    check_landmarks_size,
+    face_boxes,
+    largest,
+    largest_face,
+    pixel_boxes,
+)
 from .types import (
     ONLY_A_SOCKET,
     Audio,
@@ -30,9 +38,6 @@ from .types import (
     Reference,
     ReferenceType,
 )
-
-Box = dict[str, float]
-Landmarks = dict[str, object]
 
 
 class FaceRegionNode(io.ComfyNode):
@@ -102,7 +107,7 @@ class FaceRegionNode(io.ComfyNode):
         feather: int,
         mask: Tensor | None = None,
         boxes: list | Box | None = None,
-        landmarks: dict | None = None,
+        landmarks: Landmarks | None = None,
     ) -> io.NodeOutput:
         given = [name for name, value in _named(mask, boxes, landmarks) if value is not None]
         if len(given) > 1:
@@ -118,13 +123,17 @@ class FaceRegionNode(io.ComfyNode):
             drawn = mask.reshape(-1, *mask.shape[-2:]).amax(dim=0).float().cpu()
             region = grow_mask(fit.mask(drawn), growth=growth)
         else:
-            found = _pixel_boxes(boxes) if landmarks is None else _face_boxes(landmarks)
+            if landmarks is None:
+                found = pixel_boxes(boxes, node=cls.NAME)
+            else:
+                size = {"width": fit.source_width, "height": fit.source_height}
+                check_landmarks_size(landmarks, node=cls.NAME, **size)
+                found = face_boxes(landmarks)
             region = fit.mask(cls._boxes_mask(found, reference, growth=growth))
-            largest = max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
             frame, expansion = Frame.of(fit), 1.0 + 2.0 * growth
-            placed = partial(placement_of_box, largest, frame, expansion=expansion)
+            placed = partial(placement_of_box, largest(found), frame, expansion=expansion)
             if landmarks is not None:
-                points = torch.from_numpy(_largest_face(landmarks)["landmarks_xy"])
+                points = torch.from_numpy(largest_face(landmarks)["landmarks_xy"])
                 placed = partial(placement_of_landmarks, points, frame, expansion=expansion)
         if not (region > 0.5).any():
             raise InputError(
@@ -155,97 +164,6 @@ class FaceRegionNode(io.ComfyNode):
             width=fit.source_width,
             growth=growth,
         )
-
-
-class CropFace(io.ComfyNode):
-    NAME = "EMO Crop Face"
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="EMO_CropFace",
-            display_name=cls.NAME,
-            category="EMO/conditioning",
-            description="Cuts a portrait out round the face as EchoMimic does, and marks the face. "
-            "For Hallo, too, the face should fill half of the picture or more.",
-            search_aliases=["face crop", "align face"],
-            inputs=[
-                io.Image.Input("image", tooltip="A picture with one face."),
-                BoundingBoxType.Input(
-                    "boxes",
-                    optional=True,
-                    extra_dict=ONLY_A_SOCKET,
-                    tooltip="Boxes from a face detector; the largest counts.",
-                ),
-                FaceLandmarksType.Input(
-                    "landmarks",
-                    optional=True,
-                    tooltip="From Detect Face Landmarks (MediaPipe), instead of boxes.",
-                ),
-                _pixels("width"),
-                _pixels("height"),
-                io.Float.Input(
-                    "surroundings",
-                    default=0.5,
-                    min=0.0,
-                    max=4.0,
-                    step=0.05,
-                    tooltip="What is kept round the face on every side, in parts of its size. 0.5 "
-                    "is EchoMimic's; 1 keeps the shoulders.",
-                ),
-                io.Float.Input(
-                    "growth",
-                    default=0.1,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    advanced=True,
-                    tooltip="Widens the mask of the face on every side, in parts of its size.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(tooltip="For EMO Reference Encode."),
-                io.Mask.Output(
-                    "face_mask", display_name="mask", tooltip="For EMO Face Region, growth 0."
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        image: Tensor,
-        width: int,
-        height: int,
-        surroundings: float,
-        growth: float,
-        boxes: list | Box | None = None,
-        landmarks: Landmarks | None = None,
-    ) -> io.NodeOutput:
-        if (boxes is None) == (landmarks is None):
-            raise InputError(
-                f"{cls.NAME}: expected a face, either as boxes or as landmarks. Connect one of the "
-                "two, such as Detect Face Landmarks (MediaPipe)."
-            )
-        found = _pixel_boxes(boxes) if landmarks is None else _face_boxes(landmarks)
-        if image.shape[0] != 1:
-            raise InputError(
-                f"{cls.NAME}: a batch of {image.shape[0]} images. Expected one portrait; pick one "
-                "with 'Get Image from Batch'."
-            )
-        if not found:
-            raise InputError(
-                f"{cls.NAME}: no face was found in the picture. Use a clearer one, or crop it by "
-                "hand."
-            )
-        largest = max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-        crop = dataclasses.replace(
-            FaceCrop.of(image[0], face=largest, width=width, height=height),
-            crop_growth=surroundings,
-            mask_growth=growth,
-        )
-        picture = crop.portrait(image[0, ..., :3].float())
-        return io.NodeOutput(picture[None], crop.mask(crop.face_mask())[None])
 
 
 class KeyPoints(io.ComfyNode):
@@ -352,33 +270,9 @@ class AudioWeights(io.ComfyNode):
 
 
 def _named(
-    mask: Tensor | None, boxes: list | Box | None, landmarks: dict | None
+    mask: Tensor | None, boxes: list | Box | None, landmarks: Landmarks | None
 ) -> list[tuple[str, object]]:
     return [("mask", mask), ("boxes", boxes), ("landmarks", landmarks)]
-
-
-def _pixel_boxes(boxes: list | Box) -> list[list[float]]:
-    """x0, y0, x1, y1 of all boxes; core sends one box, a list, or a list per frame."""
-    if isinstance(boxes, dict):
-        x, y = float(boxes["x"]), float(boxes["y"])
-        return [[x, y, x + float(boxes["width"]), y + float(boxes["height"])]]
-    return [corners for part in boxes for corners in _pixel_boxes(part)]
-
-
-def _face_boxes(landmarks: dict) -> list[list[float]]:
-    return [
-        [float(v) for v in face["bbox_xyxy"]] for frame in landmarks["frames"] for face in frame
-    ]
-
-
-def _largest_face(landmarks: Landmarks) -> dict:
-    """The largest face of all frames."""
-
-    def area(face: dict) -> float:
-        x0, y0, x1, y1 = face["bbox_xyxy"]
-        return float((x1 - x0) * (y1 - y0))
-
-    return max((face for frame in landmarks["frames"] for face in frame), key=area)
 
 
 def _weight(name: str, what: str) -> io.Input:
@@ -389,15 +283,4 @@ def _weight(name: str, what: str) -> io.Input:
         max=3.0,
         step=0.05,
         tooltip=f"How much the voice moves {what}. 1 is as trained.",
-    )
-
-
-def _pixels(name: str) -> io.Input:
-    return io.Int.Input(
-        name,
-        default=512,
-        min=64,
-        max=2048,
-        step=8,
-        tooltip="Pixels, as the film shall have. 512 is what the published families use.",
     )

@@ -9,7 +9,14 @@ from ..emo_core.assets import PORTRAIT, SONG, VOICE
 from ..emo_core.audio.waveform import read_audio
 from ..emo_core.video.images import read_image
 from .loading import load_emo, load_encoder
-from .paths import AUDIO_ENCODERS, MODELS, checkpoint_files, model_files, model_path
+from .paths import (
+    AUDIO_ENCODERS,
+    MODELS,
+    checkpoint_files,
+    files_beside,
+    model_files,
+    model_path,
+)
 from .sound import audio_of
 from .types import AudioEncoderType, ReferenceNetType
 
@@ -58,6 +65,11 @@ class LoadModel(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, **others: object) -> tuple:
+        """Load again when a file of the checkpoint was replaced."""
+        return files_beside(model_path(MODELS, model_name))
 
     @classmethod
     def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:

@@ -15,7 +15,7 @@ import comfy.ops
 import comfy.utils
 import torch
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..emo_core.audio.front_end import FrontEnd
 from ..emo_core.audio.load import load_audio_encoder
@@ -188,10 +188,27 @@ def _fill(
     dtype: torch.dtype,
 ) -> None:
     """Hand a network its weights: mapped where they are streamed from the file, else converted."""
+    views = checkpoint.views(network)
     if patcher.is_dynamic():
-        load(checkpoint.views(network), assign=True)
-    else:
-        load(checkpoint.read(network, dtype=dtype), assign=True)
+        load(views, assign=True)
+        return
+    state = checkpoint.read(network, dtype=dtype)
+    if dtype.itemsize == 1:
+        # Only ComfyUI's layers know what to do with numbers of one byte.
+        for name in _bare_parameters(patcher.model):
+            state[name] = views[name].to(torch.float16)
+    load(state, assign=True)
+
+
+def _bare_parameters(model: nn.Module) -> set[str]:
+    """Names, inside the network, of what no layer of ComfyUI's holds."""
+    network = getattr(model, "diffusion_model", model)
+    return {
+        f"{name}.{parameter}".removeprefix(".")
+        for name, module in network.named_modules()
+        if not hasattr(module, "comfy_cast_weights")
+        for parameter, _ in module.named_parameters(recurse=False)
+    }
 
 
 def _front_end(checkpoint: Checkpoint) -> AudioEncoderWire:

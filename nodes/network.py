@@ -7,6 +7,7 @@ step only reads it, and nothing outlives the call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
@@ -91,20 +92,31 @@ class EMOBackbone(Backbone):
 class ClipCondition:
     """A clip's projected conditions as ComfyUI's sampler carries them (a COND, `comfy.conds`).
 
-    A film that is sampled in windows is never projected as a whole, only what its windows share.
+    A film that is sampled in windows is not projected as a whole, only what its windows share,
+    unless the model is asked for the whole after all.
     """
 
     def __init__(
         self,
         clip: Clip,
         shared: SharedConditions,
-        prepared: Conditions | None,
+        project: Callable[[Clip, SharedConditions], Conditions],
+        *,
+        hooks: object,
         shape: list[int],
     ) -> None:
-        self.cond = prepared
+        self.cond: Conditions | None = None
         self.clip = clip
         self.shared = shared
+        self.project = project
+        self.hooks = hooks
         self.shape = shape
+
+    def prepared(self) -> ClipCondition:
+        """Project the clip now, under the hooks of its conditioning."""
+        if self.cond is None:
+            self.cond = self.project(self.clip, self.shared, hooks=self.hooks)
+        return self
 
     def process_cond(self, batch_size: int, **kwargs: object) -> ClipCondition:
         """Check the number of frames against the batch that is sampled."""
@@ -121,7 +133,7 @@ class ClipCondition:
         return other is self
 
     def concat(self, others: list[ClipCondition]) -> Conditions:
-        return self.cond
+        return self.prepared().cond
 
     def size(self) -> list[int]:
         """Shape of the latents whose features are kept, for the memory estimate."""
@@ -146,14 +158,18 @@ class EMOModel(comfy.model_base.BaseModel):
         if clip is None:
             return {}
         self._check_latents(kwargs["noise"], clip)
-        like = self._like(kwargs["device"])
-        # ComfyUI applies a conditioning's hooks, such as LoRAs, at every step; this is before.
-        self.current_patcher.apply_hooks(hooks=kwargs.get("hooks"))
-        shared = clip.share(self.diffusion_model, like=like)
-        prepared = None
+        like, hooks = self._like(kwargs["device"]), kwargs.get("hooks")
+        self._use_hooks(hooks)
+        condition = ClipCondition(
+            clip,
+            clip.share(self.diffusion_model, like=like),
+            partial(self._project, like=like),
+            hooks=hooks,
+            shape=self._kept_shape(clip),
+        )
         if self._is_one_window(clip):
-            prepared = clip.prepare(self.diffusion_model, shared, like=like)
-        return {"conditions": ClipCondition(clip, shared, prepared, self._kept_shape(clip))}
+            condition.prepared()
+        return {"conditions": condition}
 
     def extra_conds_shapes(self, **kwargs: object) -> dict[str, list[int]]:  # noqa: D102
         clip: Clip | None = kwargs.get(CLIP_KEY)
@@ -176,16 +192,29 @@ class EMOModel(comfy.model_base.BaseModel):
         anchor = getattr(window, "causal_anchor_index", None)
         if anchor is not None and anchor >= 0:
             indices.insert(0, anchor)
-        clip = cond_value.clip.select(indices)
         like = self._like(x_in.device if device is None else device)
-        shared = cond_value.shared.to(like.device)
-        prepared = clip.prepare(self.diffusion_model, shared, like=like)
-        return ClipCondition(clip, shared, prepared, cond_value.shape)
+        return ClipCondition(
+            cond_value.clip.select(indices),
+            cond_value.shared.to(like.device),
+            partial(self._project, like=like),
+            hooks=cond_value.hooks,
+            shape=cond_value.shape,
+        ).prepared()
 
     def load_model_weights(self, sd: dict, unet_prefix: str = "", assign: bool = False) -> EMOModel:
         """Load strictly; ComfyUI's own only warns of keys that do not fit."""
         self.diffusion_model.load_state_dict(sd, strict=True, assign=assign)
         return self
+
+    def _project(
+        self, clip: Clip, shared: SharedConditions, *, like: Tensor, hooks: object
+    ) -> Conditions:
+        self._use_hooks(hooks)
+        return clip.prepare(self.diffusion_model, shared, like=like)
+
+    def _use_hooks(self, hooks: object) -> None:
+        """Switch to a conditioning's hooks, such as LoRAs; ComfyUI does so after projecting."""
+        self.current_patcher.apply_hooks(hooks=hooks)
 
     def _like(self, device: torch.device) -> Tensor:
         """What conditions are projected to."""

@@ -32,8 +32,9 @@ def register_folders() -> None:
 
 
 def model_files(folder: str) -> list[str]:
-    """Names to choose from, for a combo."""
-    return folder_paths.get_filename_list(folder)
+    """Names to choose from, for a combo; with slashes also where folders are joined otherwise, so
+    that workflows can be shared."""
+    return [name.replace("\\", "/") for name in folder_paths.get_filename_list(folder)]
 
 
 def checkpoint_files() -> list[str]:
@@ -45,3 +46,10 @@ def checkpoint_files() -> list[str]:
 def model_path(folder: str, name: str) -> Path:
     """Where a chosen file lies."""
     return Path(folder_paths.get_full_path_or_raise(folder, name))
+
+
+def files_beside(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of the tensor files in a file's folder."""
+    endings = {".safetensors", *PICKLE_ENDINGS}
+    found = [(entry, entry.stat()) for entry in path.parent.iterdir() if entry.suffix in endings]
+    return tuple(sorted((entry.name, stat.st_size, stat.st_mtime_ns) for entry, stat in found))

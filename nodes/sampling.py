@@ -196,7 +196,13 @@ class Conditioning(io.ComfyNode):
 
     @classmethod
     def _motion(cls, to_sample: FilmToSample, previous: Latent | None) -> MotionReading | None:
-        if previous is not None and to_sample.num_motion_frames:
+        if previous is not None and not to_sample.num_motion_frames:
+            raise InputError(
+                f"{cls.NAME}: previous is connected, but checkpoints of family "
+                f"{to_sample.film.config.family} have no motion frames and sample all frames "
+                "together. Disconnect it, and leave num_frames at 0."
+            )
+        if previous is not None:
             samples: Tensor = previous["samples"]
             wanted = to_sample.film.latent_shape
             if tuple(samples.shape[1:]) != wanted:

@@ -6,11 +6,19 @@ of any node runs them; 'Context Windows (Manual)' behind it replaces them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import comfy.context_windows
+import comfy.model_management
 import comfy.patcher_extension
-from comfy.context_windows import ContextFuseMethods, ContextSchedule, IndexListContextHandler
+import torch
+from comfy.context_windows import (
+    ContextFuseMethods,
+    ContextSchedule,
+    IndexListContextHandler,
+    IndexListContextWindow,
+)
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -26,13 +34,15 @@ class FilmWindows(IndexListContextHandler):
     """The windows of `emo_core.sampling.windows`, averaged evenly."""
 
     def __init__(self, sampling: SamplingConfig) -> None:
+        flat = comfy.context_windows.get_matching_fuse_method(ContextFuseMethods.FLAT)
         super().__init__(
-            ContextSchedule(KEY, partial(_windows, sampling=sampling)),
-            comfy.context_windows.get_matching_fuse_method(ContextFuseMethods.FLAT),
+            ContextSchedule(KEY, self._plan),
+            flat,
             context_length=sampling.clip_frames,
             context_overlap=sampling.windows.overlap,
             causal_window_fix=False,
         )
+        self.sampling = sampling
 
     def should_use_context(  # noqa: D102
         self,
@@ -45,17 +55,45 @@ class FilmWindows(IndexListContextHandler):
         # ComfyUI's own says so in the log at every step.
         return x_in.shape[0] > self.context_length
 
+    def execute(  # noqa: D102
+        self,
+        calc_cond_batch: Callable,
+        model: object,
+        conds: list,
+        x_in: Tensor,
+        timestep: Tensor,
+        model_options: dict,
+    ) -> list[Tensor]:
+        # As ComfyUI's own, without a line in the log for every window of every step.
+        self._model = model
+        try:
+            self.set_step(timestep, model_options)
+            totals = [torch.zeros_like(x_in) for _ in conds]
+            count_F = x_in.new_zeros(len(x_in))
+            for frames in self._plan(len(x_in)):
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                window = IndexListContextWindow(frames, dim=0, total_frames=len(x_in))
+                model_options["transformer_options"]["context_window"] = window
+                inside = [self.get_resized_cond(cond, x_in, window) for cond in conds]
+                answers = calc_cond_batch(
+                    model, inside, x_in[frames], timestep[frames], model_options
+                )
+                for total, answer in zip(totals, answers, strict=True):
+                    total[frames] += answer
+                count_F[frames] += 1
+            return [total / count_F[:, None, None, None] for total in totals]
+        finally:
+            # The handler lives as long as the loaded MODEL; a clone of it may not.
+            self._model = None
 
-def _windows(
-    num_frames: int, handler: FilmWindows, model_options: dict, *, sampling: SamplingConfig
-) -> list[list[int]]:
-    """ComfyUI's contract of a schedule."""
-    return plan_windows(
-        num_frames,
-        length=sampling.clip_frames,
-        config=sampling.windows,
-        step_index=handler._step,
-    )
+    def _plan(self, num_frames: int, *arguments: object) -> list[list[int]]:
+        """Also ComfyUI's contract of a schedule."""
+        return plan_windows(
+            num_frames,
+            length=self.sampling.clip_frames,
+            config=self.sampling.windows,
+            step_index=self._step,
+        )
 
 
 def _limit_noise(

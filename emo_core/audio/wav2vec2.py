@@ -88,7 +88,13 @@ def load_folder(folder: Path) -> Wav2Vec2Model:
             f"{folder}: no safetensors weights. Expected model.safetensors beside config.json: "
             "download it, or give the file of weights itself in place of the folder."
         )
-    config = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
+    try:
+        config = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder / 'config.json'}: not the configuration of a wav2vec2 model ({error}). Fetch "
+            "it again from the model's page."
+        ) from error
     return build(read_tensors(weights).tensors, name=str(folder), config=config)
 
 

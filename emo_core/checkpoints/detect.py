@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import InputError
 from ..files.read import TensorFile
 from .families import FAMILIES
 from .kl import is_kl
@@ -20,18 +19,7 @@ SIGNATURES = {name: family.is_main_file for name, family in FAMILIES.items()} | 
 """At most one fits a file."""
 
 
-def detect_family(file: TensorFile) -> str:
-    """Return a name of `SIGNATURES`.
-
-    Raises:
-        InputError: no signature fits.
-    """
+def vae_kind(file: TensorFile) -> str | None:
+    """Return a key of `VAES`; None where the file is no VAE."""
     shapes = shapes_of(file)
-    for family, is_family in SIGNATURES.items():
-        if is_family(shapes):
-            return family
-    raise InputError(
-        f"{file.path}: not a file this pack can load. It has {len(file.tensors)} tensors, "
-        f"such as {sorted(file.tensors)[:2]}; known are models of {', '.join(FAMILIES)} and VAEs "
-        f"({', '.join(VAES)}). Check that it is the file you meant."
-    )
+    return next((kind for kind, is_kind in VAES.items() if is_kind(shapes)), None)

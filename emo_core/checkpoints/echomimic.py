@@ -11,6 +11,8 @@ Source: BadToBest/EchoMimic, `infer_audio2vid.py`, `infer_audio2vid_acc.py`, `sr
 
 from __future__ import annotations
 
+import re
+
 from ..config import (
     AudioConfig,
     BackboneConfig,
@@ -40,6 +42,7 @@ FEATURE_DIM = 384
 FEATURE_LAYERS = 5
 """Of whisper-tiny's encoder: what enters its first block, and what leaves each of the four."""
 ACCELERATED = "_acc"
+ACCELERATED_WORD = re.compile(rf"{ACCELERATED}(?![A-Za-z0-9])")
 POSE_INPUTS = 3
 
 
@@ -73,7 +76,7 @@ def open_echomimic(file: TensorFile) -> Checkpoint:
             "one of EchoMimic's pose variants, which are not supported. Use the audio-driven "
             "files, without _pose in their names."
         )
-    if ACCELERATED in file.path.stem and ACCELERATED not in motion.path.stem:
+    if _is_accelerated(file) and not _is_accelerated(motion):
         raise InputError(
             f"{file.path}: motion_module{ACCELERATED}{file.path.suffix} is missing. Expected it in "
             "the same folder, since the plain temporal modules do not fit; fetch that too."
@@ -96,9 +99,13 @@ def open_echomimic(file: TensorFile) -> Checkpoint:
     )
 
 
+def _is_accelerated(file: TensorFile) -> bool:
+    return ACCELERATED_WORD.search(file.path.stem) is not None
+
+
 def _config(file: TensorFile, reference: Shapes, motion: Shapes, locator: Shapes) -> ModelConfig:
     denoising = shapes_of(file)
-    is_accelerated = ACCELERATED in file.path.stem
+    is_accelerated = _is_accelerated(file)
     audio = AudioConfig(
         encoder="whisper",
         timing="encoder_steps",

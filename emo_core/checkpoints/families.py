@@ -34,6 +34,7 @@ FAMILIES = {
     "echomimic": Family(is_echomimic, open_echomimic),
 }
 """The most specific first; at most one fits a file."""
+KNOWN = "emo, hallo, echomimic and v_express"
 PART_STEMS = (
     "reference_unet",
     "reference_net",
@@ -69,19 +70,32 @@ def open_checkpoint(path: Path) -> Checkpoint:
     family = family_of(file)
     if family is None:
         raise InputError(_unknown(file))
-    return FAMILIES[family].open(file)
+    return _opened(file, family)
+
+
+def _opened(file: TensorFile, family: str) -> Checkpoint:
+    try:
+        return FAMILIES[family].open(file)
+    except InputError:
+        raise
+    except (LookupError, ValueError, TypeError) as error:
+        # Sizes are read off tensors by their names, before anything is compared with a network.
+        raise InputError(
+            f"{file.path}: looks like {family}, but its files do not hold the networks that they "
+            f"are named after ({type(error).__name__}: {error}). One of them is damaged, or of "
+            "another checkpoint; fetch them again into a folder of their own."
+        ) from error
 
 
 def _open_folder(path: Path) -> Checkpoint:
     found = [(file, family_of(file)) for file in checkpoint_files(path)]
     main = [(file, family) for file, family in found if family is not None]
     if len(main) == 1:
-        file, family = main[0]
-        return FAMILIES[family].open(file)
+        return _opened(*main[0])
     if not main:
         raise InputError(
             f"{path}: none of its {len(found)} files of tensors is the denoising network of a "
-            f"known family ({', '.join(FAMILIES)}). Give the folder that the checkpoint's files "
+            f"known family ({KNOWN}). Give the folder that the checkpoint's files "
             "are in."
         )
     names = ", ".join(sorted(file.path.name for file, _ in main))
@@ -95,13 +109,13 @@ def _unknown(file: TensorFile) -> str:
             return f"{file.path}: {what}"
     return (
         f"{file.path}: not a checkpoint this pack can load. It has {len(file.tensors)} tensors, "
-        f"such as {sorted(file.tensors)[:2]}; known families are {', '.join(FAMILIES)}. "
+        f"such as {sorted(file.tensors)[:2]}; known families are {KNOWN}. "
         "Check that it is the file you meant."
     )
 
 
 def _is_motion_module(shapes: Shapes) -> bool:
-    return all(".motion_modules." in name for name in shapes)
+    return bool(shapes) and all(".motion_modules." in name for name in shapes)
 
 
 def _is_other_part(shapes: Shapes) -> bool:

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..files.read import read_converted, read_tensors
 from ..files.write import TensorSpec, write_safetensors
 from ..models.vae import KLVAE, VAE, from_taesd_keys, to_taesd_keys
-from .detect import detect_family
+from .detect import vae_kind
 from .emo import LICENSE, Networks, build_networks, check_fits
 from .families import open_checkpoint
 from .kl import kl_config, kl_names, with_linear_attention
@@ -47,25 +47,25 @@ def load_vae(path: Path, *, scale: float, dtype: torch.dtype = torch.float32) ->
         InputError: not such a VAE, or keys or shapes that do not fit.
     """
     file = read_tensors(path)
-    family = detect_family(file)
-    if family == "taesd":
+    kind = vae_kind(file)
+    if kind == "taesd":
         new_names = from_taesd_keys({key: key for key in file.tensors})
         names = {old: new for new, old in new_names.items()}
         latent_channels = file.tensors["taesd_decoder.1.weight"].shape[1]
         with torch.device("meta"):
             vae = VAE(scale=scale, latent_channels=latent_channels)
-    elif family == "kl":
+    elif kind == "kl":
         names = kl_names(file.tensors)
         with torch.device("meta"):
             vae = KLVAE(AutoencoderKL(**kl_config(file, names)), scale=scale)
     else:
         raise InputError(
-            f"{path}: is of family {family}; expected a VAE in TAESD's layout (keys "
+            f"{path}: no VAE that is known here; expected one in TAESD's layout (keys "
             "taesd_encoder.*, taesd_decoder.*) or Stable Diffusion's. Give the VAE that belongs "
             "to the checkpoint."
         )
     state = read_converted(file, names, dtype=dtype)
-    if family == "kl":
+    if kind == "kl":
         state = with_linear_attention(state)
     check_fits(vae.net, state, name=str(path))
     vae.net.load_state_dict(state, assign=True)

@@ -74,9 +74,10 @@ def temporal_config(
 ) -> TemporalConfig:
     """Read the temporal modules off their shapes."""
     block = r"mid_block\.motion_modules\.0\.temporal_transformer\.transformer_blocks\.0\."
-    table = next(name for name in shapes if re.search(POSITION_TABLE, name))
+    tables = [shape for name, shape in shapes.items() if re.search(POSITION_TABLE, name)]
     return TemporalConfig(
-        num_positions=shapes[table][1],
+        # Converters may leave the table out; every published one has AnimateDiff's length.
+        num_positions=tables[0][1] if tables else TemporalConfig.num_positions,
         num_attention_blocks=_count(shapes, block + r"attention_blocks\.(\d+)\."),
         num_motion_frames=num_motion_frames,
         levels=levels,

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..checkpoints.detect import VAES, detect_family
+from ..checkpoints.detect import vae_kind
 from ..checkpoints.families import open_checkpoint
 from ..files.read import TensorFile, read_tensors
 from .convert import LICENSES
@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> None:
         lines = _about_model(open_checkpoint(path))
     else:
         file = read_tensors(path)
-        family = detect_family(file)
-        lines = _about_vae(file, family) if family in VAES else _about_model(open_checkpoint(path))
+        kind = vae_kind(file)
+        lines = _about_model(open_checkpoint(path)) if kind is None else _about_vae(file, kind)
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -199,12 +199,17 @@ def area_levels(masks: Tensor, *, sizes: Sequence[tuple[int, int]]) -> list[Tens
     ]
 
 
-def _bounds(landmarks_N2: Tensor, ids: tuple[int, ...]) -> list[float]:
+def check_landmarks(landmarks_N2: Tensor) -> None:
+    """Raise InputError unless these are MediaPipe's landmarks, x and y in pixels."""
     if landmarks_N2.ndim != 2 or landmarks_N2.shape[1] != 2 or len(landmarks_N2) < 468:
         raise InputError(
             f"face landmarks of shape {tuple(landmarks_N2.shape)}: expected (478, 2) or (468, 2), "
             "x and y of MediaPipe's face landmarker in pixels. Run that landmarker."
         )
+
+
+def _bounds(landmarks_N2: Tensor, ids: tuple[int, ...]) -> list[float]:
+    check_landmarks(landmarks_N2)
     points = landmarks_N2[list(ids)].double()
     return [*points.amin(dim=0).tolist(), *points.amax(dim=0).tolist()]
 

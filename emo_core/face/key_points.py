@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
+from .areas import check_landmarks
 
 STRATEGIES = {
     "fix_face": "the reference's points in every frame; the driving points are not read",
@@ -52,11 +53,7 @@ def key_points_of(landmarks_N2: Tensor) -> Tensor:
     Raises:
         InputError: these are not such landmarks.
     """
-    if landmarks_N2.ndim != 2 or landmarks_N2.shape[1] != 2 or len(landmarks_N2) < 468:
-        raise InputError(
-            f"face landmarks of shape {tuple(landmarks_N2.shape)}: expected (478, 2) or (468, 2), "
-            "x and y of MediaPipe's face landmarker in pixels. Run that landmarker."
-        )
+    check_landmarks(landmarks_N2)
     eyes = [landmarks_N2[list(ids)].mean(dim=0) for ids in (_LEFT_EYE_IDS, _RIGHT_EYE_IDS)]
     return torch.stack([*eyes, landmarks_N2[_NOSE_ID]]).float()
 

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .areas import (
     FACE_EXPANSION,
     PixelBox,
@@ -159,6 +160,11 @@ def placement_of_drawing(drawn_HW: Tensor, *, mask_HW: Tensor) -> FacePlacement:
     """
     height, width = drawn_HW.shape
     rows, columns = torch.nonzero(drawn_HW > 0.5, as_tuple=True)
+    if not len(rows):
+        raise InputError(
+            f"face region: empty in a film of {width}x{height}. Draw it over the face, larger, or "
+            "change how the portrait is cropped."
+        )
     x0, y0 = float(columns.min()), float(rows.min())
     x1, y1 = float(columns.max()) + 1, float(rows.max()) + 1
     margin = (1 - 1 / FACE_EXPANSION) / 2

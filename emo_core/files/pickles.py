@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import InputError
 from .places import Place, place_of
 
+SAFE_TORCH = (2, 6)
 PICKLE_ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "module")
 """Where training programs put the weights when they save other things beside them."""
@@ -50,6 +51,11 @@ def open_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, Place] | None]
     Raises:
         InputError: damaged, or holds something else than named tensors.
     """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
+        raise InputError(
+            f"{path}: a pickle, which PyTorch {torch.__version__} cannot open safely "
+            f"(CVE-2025-32434). Update PyTorch to 2.6 or newer, or use a safetensors file."
+        )
     records = _records(path)
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=records is not None)

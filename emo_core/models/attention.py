@@ -219,7 +219,10 @@ class TransformerBlock(nn.Module):
 
     def _read_itself(self, feature_NLC: Tensor, conditions: SpatialConditions | None) -> Tensor:
         own = self.attn1.project(feature_NLC)
-        if self.attn1_5 is not None or conditions is None or conditions.reference is None:
+        is_apart = self.attn1_5 is not None
+        if is_apart or conditions is None or conditions.reference is None:
+            return self.attn1(feature_NLC, own)
+        if conditions.reference_weight == 0.0:
             return self.attn1(feature_NLC, own)
         order_N = conditions.reference_order_N
         if order_N is None:
@@ -231,7 +234,7 @@ class TransformerBlock(nn.Module):
             return self.attn1(feature_NLC, joined)
         # Scores moved by log w weigh every reference token w times as much as one of the frame.
         bias_T = feature_NLC.new_zeros(joined.key.shape[2])
-        bias_T[feature_NLC.shape[1] :] = math.log(max(conditions.reference_weight, 1e-9))
+        bias_T[feature_NLC.shape[1] :] = math.log(conditions.reference_weight)
         return self.attn1(feature_NLC, joined, bias=bias_T)
 
     def _read_reference(self, hidden_NLC: Tensor, reference: KeyValue | None) -> Tensor:

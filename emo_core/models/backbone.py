@@ -316,6 +316,10 @@ class Backbone(UNet):
 
 
 def _area_factor(areas_Rhw: Tensor, weights: Weights) -> Tensor:
-    """How much the audio counts at every token, (1, h * w, 1): the areas' weights, blended."""
+    """How much the audio counts at every token, (1, h * w, 1): the areas' weights, blended.
+
+    The areas overlap by roundings that Hallo's weights know and others do not.
+    """
     factors_R = areas_Rhw.new_tensor(weights.areas)
-    return (areas_Rhw.flatten(1) * factors_R[:, None]).sum(dim=0)[None, :, None]
+    areas_RL = areas_Rhw.flatten(1)
+    return ((areas_RL * factors_R[:, None]).sum(dim=0) / areas_RL.sum(dim=0))[None, :, None]

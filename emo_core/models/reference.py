@@ -118,8 +118,14 @@ class ReferenceNet(UNet):
             identity_2TD=identity_2TD,
         )
 
-    def read_motion(self, latents_MCHW: Tensor, *, identity_2TD: Tensor | None) -> MotionReading:
-        """Read the frames before a clip, oldest first."""
+    def read_motion(
+        self, latents_MCHW: Tensor, *, identity_2TD: Tensor | None, is_unknown_read: bool = True
+    ) -> MotionReading:
+        """Read the frames before a clip, oldest first.
+
+        Args:
+            is_unknown_read: False where there is no guidance, and so no unconditional half.
+        """
         num_frames = len(latents_MCHW)
         if not self.is_context_alternating:
             context = None if identity_2TD is None else identity_2TD[1:].expand(num_frames, -1, -1)
@@ -134,6 +140,6 @@ class ReferenceNet(UNet):
                     [(half * (1 + num_frames) + 1 + place) % 2 for place in range(num_frames)]
                 ],
             )
-            for half in (0, 1)
+            for half in ((0, 1) if is_unknown_read else (1,))
         ]
-        return MotionReading(known=readings[1], unknown=readings[0])
+        return MotionReading(known=readings[-1], unknown=readings[0])

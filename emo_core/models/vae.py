@@ -41,16 +41,15 @@ class VAE(nn.Module):
                 f"VAE: pictures of {width}x{height} pixels; both sides must be multiples of "
                 f"{PIXELS_PER_LATENT}. Choose such a size."
             )
-        pixels = images_NHWC.movedim(-1, 1).to(self._dtype()) * 2.0 - 1.0
-        return self._to_latents(pixels) * self.scale
+        pixels = images_NHWC.movedim(-1, 1).float() * 2.0 - 1.0
+        return self._to_latents(pixels.to(self._dtype())) * self.scale
 
     def decode(self, latents_NChw: Tensor, *, chunk: int = 16) -> Tensor:
         """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time."""
         parts = [
-            (self._to_pixels(part.to(self._dtype()) / self.scale) * 0.5 + 0.5)
+            (self._to_pixels(part.to(self._dtype()) / self.scale).float() * 0.5 + 0.5)
             .clamp(0.0, 1.0)
             .movedim(1, -1)
-            .float()
             for part in latents_NChw.split(chunk)
         ]
         return torch.cat(parts)

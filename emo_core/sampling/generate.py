@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .clip_plan import ClipSpan, plan_clips
 from .noise import FilmNoise
+from .schedule import set_steps
 
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """(noisy latents, timestep) -> prediction with all conditions, and without reference and audio.
@@ -76,7 +77,7 @@ def generate_clips(
         if span.index < first_clip:
             continue
         predict = prepare_clip(span, motion)
-        scheduler.set_timesteps(steps)
+        set_steps(scheduler, steps)
         latents = clip_noise.to(device) * scheduler.init_noise_sigma
         for step_index, timestep in enumerate(scheduler.timesteps):
             timestep = timestep.to(device)

@@ -12,8 +12,8 @@ from torch import Tensor
 class FilmNoise:
     """The noise of a film, drawn clip by clip from one seed on the CPU.
 
-    Drawing it piecewise gives the numbers of `torch.randn(all frames)` with the same seed, since
-    a frame holds a multiple of 16 values; the last clip is drawn whole and cut.
+    Drawing it piecewise gives the numbers of `torch.randn(all frames)` with the same seed where a
+    frame holds a multiple of 16 values, as at sizes that 32 divides; the last clip is drawn whole.
     """
 
     def __init__(self, seed: int, *, clip_frames: int, shape: tuple[int, int, int]) -> None:

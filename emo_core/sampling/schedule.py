@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -35,3 +36,24 @@ def make_scheduler(config: DiffusionConfig, *, solver: str) -> SchedulerMixin:
     if solver == "unipc":
         return UniPCMultistepScheduler(**schedule)
     raise InputError(f"solver {solver!r}: unknown. Choose one of {', '.join(SOLVERS)}.")
+
+
+def set_steps(scheduler: SchedulerMixin, steps: int) -> None:
+    """Have a scheduler take exactly `steps` steps.
+
+    For some numbers, such as 61, rounding makes diffusers list one timestep more, -1, which no
+    model knows; it is left out.
+
+    Raises:
+        InputError: fewer than one step, or more than the schedule has timesteps.
+    """
+    most = scheduler.config.num_train_timesteps
+    if not 1 <= steps <= most:
+        raise InputError(f"{steps} steps: expected 1 to {most}; 10 to 40 are usual.")
+    scheduler.set_timesteps(steps)
+    if len(scheduler.timesteps) == steps:
+        return
+    scheduler.timesteps = scheduler.timesteps[:steps]
+    scheduler.num_inference_steps = steps
+    if hasattr(scheduler, "sigmas"):
+        scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])

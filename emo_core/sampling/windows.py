@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..config import WindowsConfig
 from .generate import OnStep, Predict, guided
+from .schedule import set_steps
 from .window_plan import plan_windows
 
 PrepareWindow = Callable[[list[int]], Predict]
@@ -47,7 +48,7 @@ def generate_in_windows(
     Returns:
         Latents (F, C, h, w), float32.
     """
-    scheduler.set_timesteps(steps)
+    set_steps(scheduler, steps)
     latents = noise_FChw.to(device) * scheduler.init_noise_sigma
     for step_index, timestep in enumerate(scheduler.timesteps):
         timestep = timestep.to(device)
@@ -59,8 +60,9 @@ def generate_in_windows(
             conditional, unconditional = prepare_window(frames)(scaled[frames], timestep)
             total[frames] += guided(conditional, unconditional, guidance=guidance)
             count_F[frames] += 1
-        prediction = total / count_F[:, None, None, None]
-        latents = scheduler.step(prediction, timestep, latents).prev_sample
+        total.div_(count_F[:, None, None, None])
+        del scaled  # Every tensor of a film's length counts.
+        latents = scheduler.step(total, timestep, latents).prev_sample
         if on_step is not None:
             on_step(0, step_index, latents)
     return latents

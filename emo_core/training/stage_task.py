@@ -14,7 +14,7 @@ from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..models.unet import Conditions
 from ..models.vae import VAE
-from ..sampling.schedule import make_scheduler
+from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .latents import Batch, LatentClips, draw_batch
 from .stages import Stage, learning_parameters, rate_factor
@@ -86,7 +86,7 @@ class StageTask:
         batch = self._draw(generator, num_clips=SHOWN_CLIPS)
         conditions = self._prepare(batch, generator, is_dropping=False)
         scheduler = make_scheduler(self.networks.config.diffusion, solver="dpm++2m")
-        scheduler.set_timesteps(SHOWN_STEPS)
+        set_steps(scheduler, SHOWN_STEPS)
         latents = torch.randn(batch.frames.flatten(0, 1).shape, generator=generator)
         latents = latents.to(batch.frames.device)
         for timestep in scheduler.timesteps:

@@ -82,13 +82,6 @@ class MedianFilter:
             )
 
 
-def median_filtered(frames_THW3: Tensor) -> Tensor:
-    """A whole film at once, as `MedianFilter` filters it: (T, H, W, 3) for (T, H, W, 3)."""
-    median_filter = MedianFilter()
-    most, last = median_filter.push(frames_THW3), median_filter.finish()
-    return most if last is None else torch.cat([most, last])
-
-
 def _filtered(before_HW3: Tensor, frame_HW3: Tensor, after_HW3: Tensor) -> Tensor:
     height, width = frame_HW3.shape[:2]
     three = torch.stack([before_HW3, frame_HW3, after_HW3]).permute(3, 0, 1, 2)

@@ -254,6 +254,113 @@ def test_a_cropped_face_is_echomimics_crop(loaded: Loaded) -> None:
         crop(picture.repeat(2, 1, 1, 1), 128, 128, 0.5, 0.1, boxes=box)
 
 
+def test_a_lora_as_a_hook_reaches_its_own_half_of_guidance(loaded: Loaded) -> None:
+    """Also where every window is projected anew."""
+    import comfy.hooks
+    import comfy.sample
+
+    torch.manual_seed(1)
+    lora = {}
+    for key, value in loaded.graph.model.model.diffusion_model.state_dict().items():
+        if key.endswith(("attn2.to_v.weight", "attn2_0.to_v.weight")):
+            name = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
+            lora[f"{name}.lora_down.weight"] = torch.randn(2, value.shape[1])
+            lora[f"{name}.lora_up.weight"] = torch.randn(value.shape[0], 2)
+            lora[f"{name}.alpha"] = torch.tensor(2.0)
+    assert lora
+
+    def run(*, positive_hook: bool, negative_hook: bool) -> torch.Tensor:
+        positive, negative, latent = loaded.graph.conditioning()
+        for entry, is_hooked in ((positive, positive_hook), (negative, negative_hook)):
+            if is_hooked:
+                entry[0][1]["hooks"] = comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
+        noise = comfy.sample.prepare_noise(latent["samples"], 5)
+        arguments = (noise, 2, 2.0, "euler", "simple", positive, negative, latent["samples"])
+        with torch.inference_mode():
+            return comfy.sample.sample(loaded.graph.model, *arguments, seed=5, disable_pbar=True)
+
+    plain = run(positive_hook=False, negative_hook=False)
+    by_positive = run(positive_hook=True, negative_hook=False)
+    by_negative = run(positive_hook=False, negative_hook=True)
+    assert len(plain) > loaded.animator.networks.config.sampling.clip_frames or (
+        loaded.name == "hallo"
+    )
+    assert (by_positive - plain).abs().max() > 1e-2
+    if loaded.name != "hallo":
+        # Keys and values of a dropped context are not asked for.
+        assert (by_negative - plain).abs().max() < 1e-4
+
+
+def test_windows_longer_than_the_film(loaded: Loaded) -> None:
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    settings = ("standard_static", 1, False, "flat", 0, False)
+    frames = loaded.graph.audio.length.num_sampled_frames
+    wide = ContextWindowsManualNode.execute(
+        loaded.graph.model, frames + 10, 0, *settings, causal_window_fix=False
+    ).args[0]
+    if frames <= 30:  # What the temporal modules have positions for.
+        assert torch.isfinite(loaded.graph.film(model=wide, steps=1, guidance=0.0)).all()
+
+
+def test_a_handler_keeps_no_model(loaded: Loaded) -> None:
+    if loaded.name == "hallo":
+        pytest.skip("samples clip after clip")
+    handler = loaded.graph.model.model_options["context_handler"]
+    loaded.graph.film(steps=1, guidance=0.0)
+    assert handler._model is None
+
+
+def test_previous_clips_lead_only_where_there_are_motion_frames(loaded: Loaded) -> None:
+    sampled = {"samples": torch.zeros(4, *loaded.graph.film(steps=1, guidance=1.0).shape[1:])}
+    if loaded.name == "hallo":
+        positive, negative, _ = loaded.graph.conditioning(first_frame=4, previous=sampled)
+        clip = positive[0][1]["emo_clip"]
+        name = next(iter(clip.motion.known))
+        assert len(clip.motion.known[name]) == 2
+        assert (clip.motion.known[name] - clip.motion.unknown[name]).shape[0] == 2
+        return
+    with pytest.raises(ValueError, match="have no motion frames and sample all frames together"):
+        loaded.graph.conditioning(previous=sampled)
+
+
+def test_everything_but_named_parameters_sits_in_layers_of_comfyui(loaded: Loaded) -> None:
+    from emo_pack.nodes.loading import _bare_parameters, load_emo
+
+    named = {"audio_projection.latents", "audio_projection.pos_emb.weight"}
+    found = _bare_parameters(loaded.graph.model.model)
+    assert found == (named if loaded.name == "vexpress" else set())
+    assert not _bare_parameters(loaded.graph.reference_net.patcher.model)
+    model = load_emo(loaded.main, dtype=torch.float8_e4m3fn).model.model
+    state = model.diffusion_model.state_dict()
+    assert all(state[name].dtype == torch.float16 for name in found)
+    assert state["conv_in.weight"].dtype == torch.float8_e4m3fn
+
+
+def test_detections_of_another_form_or_picture_are_refused(loaded: Loaded) -> None:
+    place = loaded.graph.node("FaceRegion").execute
+    face = {"landmarks_xy": np.zeros((478, 2), np.float32), "bbox_xyxy": (1, 2, 30, 40)}
+    other = {"frames": [[face]], "image_size": (160, 160)}
+    for inputs, message in (
+        ({"landmarks": other}, "landmarks are of a picture of 160x160, the portrait is 80x80"),
+        ({"boxes": "face"}, "'face' is no box"),
+        ({"boxes": [[10, 10, 40, 40]]}, "10 is no box"),
+        ({"boxes": {"x": 1}}, "is no box"),
+        ({"boxes": {"x": 1, "y": 1, "width": float("nan"), "height": 2}}, "is no box"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            place(loaded.graph.reference, 0.1, 0, **inputs)
+
+
+def test_names_of_files_are_the_same_on_every_system(pack, monkeypatch) -> None:
+    import folder_paths
+    from emo_pack.nodes.paths import checkpoint_files
+
+    names = ["hallo\\net.pth", "echomimic/denoising_unet.pth", "echomimic\\motion_module.pth"]
+    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: names)
+    assert checkpoint_files() == ["hallo/net.pth", "echomimic/denoising_unet.pth"]
+
+
 def family(loaded: Loaded) -> str:
     return loaded.animator.networks.config.family
 

@@ -7,7 +7,7 @@ import torch
 from parity_kit import CHECKPOINTS, kit
 from safetensors.torch import save_file
 
-from emo_core.checkpoints.detect import SIGNATURES, detect_family
+from emo_core.checkpoints.detect import SIGNATURES
 from emo_core.checkpoints.families import open_checkpoint
 from emo_core.checkpoints.load import load_networks
 from emo_core.errors import InputError
@@ -41,8 +41,8 @@ def test_an_incomplete_signature_is_not_taken(folder: Path) -> None:
     kept = {key: value for key, value in tensors.items() if not any(m in key for m in marks)}
     assert 0 < len(kept) < len(tensors)
     save_file({key: value.contiguous() for key, value in kept.items()}, folder / "x.safetensors")
-    with pytest.raises(InputError, match="x.safetensors: not a file this pack can load"):
-        detect_family(read_tensors(folder / "x.safetensors"))
+    with pytest.raises(InputError, match="x.safetensors: "):
+        open_checkpoint(folder / "x.safetensors")
     (folder / "x.safetensors").unlink()
 
 
@@ -182,3 +182,37 @@ def test_hallos_training_files(tmp_path: Path) -> None:
     for name, network in one.parts().items():
         other = split.parts()[name].state_dict()
         assert all(torch.equal(other[k], value) for k, value in network.state_dict().items())
+
+
+def test_files_of_other_networks_are_explained(folder: Path, tmp_path: Path) -> None:
+    """Whatever lies under the name of a part: never a bare KeyError."""
+    names = CHECKPOINTS[folder.name]
+    others = {
+        "empty": {},
+        "junk": {"x": torch.zeros(2, 3)},
+        "the main file again": kit(folder.name).files[names[0]],
+    }
+    for victim in names[1:]:
+        for what, tensors in others.items():
+            kit(folder.name).save(tmp_path, *names)
+            torch.save(tensors, tmp_path / victim)
+            with pytest.raises(InputError) as caught:
+                load_networks(tmp_path / names[0])
+            assert len(str(caught.value)) > 60, (victim, what)
+
+
+def test_half_a_checkpoint_is_explained(tmp_path: Path) -> None:
+    whole = kit("hallo").files["net.pth"]
+    for prefix in ("imageproj.", "face_locator.", "reference_unet."):
+        part = {key: value for key, value in whole.items() if not key.startswith(prefix)}
+        torch.save(part, tmp_path / "net.pth")
+        with pytest.raises(InputError, match="fetch"):
+            load_networks(tmp_path / "net.pth")
+
+
+def test_position_tables_may_be_left_out(folder: Path, tmp_path: Path) -> None:
+    for name in CHECKPOINTS[folder.name]:
+        tensors = kit(folder.name).files[name]
+        kept = {key: value for key, value in tensors.items() if not key.endswith(".pe")}
+        torch.save(kept, tmp_path / name)
+    assert load_networks(tmp_path).config == load_networks(folder).config

@@ -9,7 +9,7 @@ from emo_core.errors import InputError
 from emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from emo_core.sampling.generate import generate_clips, guided
 from emo_core.sampling.noise import FilmNoise
-from emo_core.sampling.schedule import SOLVERS, make_scheduler
+from emo_core.sampling.schedule import SOLVERS, make_scheduler, set_steps
 
 SHAPE = (4, 4, 4)
 CLIP, MOTION = 5, 2
@@ -115,3 +115,18 @@ def test_schedule_is_the_published_one() -> None:
 def test_unknown_solver() -> None:
     with pytest.raises(InputError, match="'eulr': unknown. Choose one of ddim"):
         make_scheduler(DiffusionConfig(), solver="eulr")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_number_of_steps_is_that_number(solver: str) -> None:
+    """Rounding makes diffusers list a timestep of -1 for some, such as 61."""
+    scheduler = make_scheduler(DiffusionConfig(), solver=solver)
+    for steps in (1, 2, 25, 60, 61, 62, 103, 244, 999, 1000):
+        set_steps(scheduler, steps)
+        assert len(scheduler.timesteps) == steps
+        assert scheduler.timesteps.min() >= 0
+        if solver != "ddim":
+            assert len(scheduler.sigmas) == steps + 1 and scheduler.sigmas[-1] == 0
+    for steps in (0, 1001):
+        with pytest.raises(InputError, match=f"{steps} steps: expected 1 to 1000"):
+            set_steps(scheduler, steps)
