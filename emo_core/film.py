@@ -4,7 +4,8 @@ Command line and nodes gather a `Film`; a `Clip` is some of its frames under all
 without those that guidance drops, and projects itself for a backbone.
 
 Letters: R rows of sound, L encoder layers, D feature width, F frames, H and W rows and columns of
-pixels, C channels, h and w of latents, T identity tokens, M motion frames.
+pixels, C channels, h and w of latents, T identity tokens, M motion frames, W window in
+frames.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ class Film:
         last = len(self.face.key_points_F32) - 1
         return self._drawn(self.face.key_points_F32[[min(f, last) for f in frames]])[None]
 
+    def speed_windows(self, frames: tuple[int, ...]) -> Tensor | None:
+        """Head speeds (F, W) round some frames; past the film's end the last is held."""
+        if self.speed_deg_s_F is None:
+            return None
+        last = len(self.speed_deg_s_F) - 1
+        return windows_around_frames(
+            self.speed_deg_s_F,
+            margin=self.config.backbone.speed.window_margin,
+            frames=torch.tensor(frames).clamp(max=last),
+        )
+
     def _drawn(self, key_points_F32: Tensor) -> Tensor:
         pictures = [
             draw_key_points(points, width=self.width, height=self.height)
@@ -158,13 +170,9 @@ class Clip:
             windows = cut_windows(
                 film.rows_RLD, torch.tensor(self.frames), audio=config.audio, fps=film.fps
             )[None].to(like)
-        if film.speed_deg_s_F is not None:
-            last = len(film.speed_deg_s_F) - 1
-            speeds = windows_around_frames(
-                film.speed_deg_s_F,
-                margin=config.speed.window_margin,
-                frames=torch.tensor(self.frames).clamp(max=last),
-            )[None].to(like.device)
+        speeds_FW = film.speed_windows(self.frames)
+        if speeds_FW is not None:
+            speeds = speeds_FW[None].to(like.device)
         if film.reference.identity_2TD is not None:
             row = int(self.is_conditional)
             identity = film.reference.identity_2TD[row : row + 1].to(like)

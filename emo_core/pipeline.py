@@ -31,11 +31,13 @@ from .face.track import SpeedTrack, check_reach
 from .film import Clip, Film
 from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
+from .resume import FilmMemory
 from .sampling.clip_plan import ClipSpan
-from .sampling.generate import OnStep, Predict, generate_clips
+from .sampling.generate import FinishedClip, OnStep, Predict, generate_clips
 from .sampling.noise import FilmNoise, limited
 from .sampling.schedule import make_scheduler
 from .sampling.windows import generate_in_windows
+from .store.clips import ClipStore
 from .video.images import Fit
 from .video.median import MedianFilter
 
@@ -212,17 +214,32 @@ class Animator:
 
     @torch.no_grad()
     def sample(
-        self, film: Film, *, settings: AnimateSettings, on_step: OnStep | None = None
+        self,
+        film: Film,
+        *,
+        settings: AnimateSettings,
+        on_step: OnStep | None = None,
+        store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
-        """Yield the film's latents [frames, C, h, w], clip by clip or all at once."""
+        """Yield the film's latents [frames, C, h, w], clip by clip or all at once.
+
+        Args:
+            on_step: called after every denoising step.
+            store: clips that are in it are not made again, others are kept in it.
+        """
         config = self.networks.config
         sampling = config.sampling
         solver = _or_default(settings.solver, sampling.solver or USUAL_SOLVER)
         guidance = _or_default(settings.guidance, sampling.guidance)
         conditions = _Conditions(self.networks, film, guidance=guidance)
+        steps = _or_default(settings.steps, sampling.steps)
+        memory = None
+        if store is not None:
+            how = {"solver": solver, "steps": steps, "guidance": guidance, "seed": settings.seed}
+            memory = FilmMemory(store, film, self.networks, self.vae, **how)
         loop = {
             "scheduler": make_scheduler(config.diffusion, solver=solver),
-            "steps": _or_default(settings.steps, sampling.steps),
+            "steps": steps,
             "guidance": guidance,
             "device": conditions.like.device,
             "on_step": on_step,
@@ -238,30 +255,39 @@ class Animator:
                 noise=noise,
                 motion=film.first_motion,
                 recode_motion=self._recoded if sampling.motion.is_decoded else None,
+                memory=memory,
                 **loop,
             ):
                 yield clip.latents
             return
-        latents = generate_in_windows(
-            conditions.of_window,
-            noise_FChw=limited(noise.next_clip(), sampling.noise_limit),
-            length=sampling.clip_frames,
-            config=sampling.windows,
-            **loop,
-        )
-        yield latents[: film.num_frames]
+        # All frames are made together: to a store they are one clip.
+        span = ClipSpan(index=0, first=0, last=film.num_sampled_frames)
+        whole = None if memory is None else memory.recall(span, None)
+        if whole is None:
+            latents = generate_in_windows(
+                conditions.of_window,
+                noise_FChw=limited(noise.next_clip(), sampling.noise_limit),
+                length=sampling.clip_frames,
+                config=sampling.windows,
+                **loop,
+            )
+            whole = FinishedClip(span=span, latents=latents, motion=None)
+            if memory is not None:
+                memory.keep(whole, led_by=None)
+        yield whole.latents[: film.num_frames]
 
     @torch.no_grad()
     def animate(
-        self, film: Film, *, settings: AnimateSettings, on_step: OnStep | None = None
+        self,
+        film: Film,
+        *,
+        settings: AnimateSettings,
+        on_step: OnStep | None = None,
+        store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
-        """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time.
-
-        Args:
-            on_step: called after every denoising step.
-        """
+        """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time; as `sample`."""
         median = MedianFilter() if self.networks.config.sampling.has_median_filter else None
-        for latents in self.sample(film, settings=settings, on_step=on_step):
+        for latents in self.sample(film, settings=settings, on_step=on_step, store=store):
             for part in latents.split(FRAMES_AT_ONCE):
                 frames = self.vae.decode(part).cpu()
                 frames = frames if median is None else median.push(frames)

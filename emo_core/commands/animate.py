@@ -16,6 +16,7 @@ from ..audio.waveform import Waveform, check_waveform, read_audio
 from ..errors import InputError
 from ..film import Film
 from ..pipeline import AnimateSettings, Animator
+from ..store.clips import ClipStore
 from ..video.images import read_image
 from ..video.stills import PngSequenceWriter, contact_sheet, save_image
 from ..video.writer import Mp4Writer
@@ -45,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
     )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="keep every finished clip there; the same call again, after an interruption or with a "
+        "change in a later part, makes only what is missing",
+    )
     add_face_options(parser)
     add_sampling_options(parser)
     add_model_options(parser)
@@ -67,9 +75,10 @@ def run(options: argparse.Namespace) -> None:
         identity_E=read_identity(options.identity),
         is_stretched=placed.is_stretched,
     )
+    store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(length.num_frames) if options.contact_sheet else None
     with _open_output(options.out, animator, settings, sound, length) as writer:
-        for frames in _with_progress(animator, film, length, settings):
+        for frames in _with_progress(animator, film, length, settings, store):
             writer.write(frames)
             if sheet is not None:
                 sheet.add(frames)
@@ -106,7 +115,11 @@ def _open_output(
 
 
 def _with_progress(
-    animator: Animator, film: Film, length: FilmLength, settings: AnimateSettings
+    animator: Animator,
+    film: Film,
+    length: FilmLength,
+    settings: AnimateSettings,
+    store: ClipStore | None,
 ) -> Iterator[Tensor]:
     """Yield the film's frames under one bar over all clips and steps."""
     num_clips, steps = animator.num_steps(length, settings)
@@ -115,7 +128,7 @@ def _with_progress(
         def on_step(clip_index: int, step_index: int, latents: Tensor) -> None:
             progress.update(clip_index * steps + step_index + 1 - progress.n)
 
-        yield from animator.animate(film, settings=settings, on_step=on_step)
+        yield from animator.animate(film, settings=settings, on_step=on_step, store=store)
 
 
 class _Sheet:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from pathlib import Path
 from ..errors import InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PREFIX, _ENDING = ".emo-", ".part"
+STALE_S = 24 * 3600.0
+"""Age of a hidden sibling that no living program can be writing to."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -32,7 +36,7 @@ def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     """
     with explaining_os_errors(path):
         _check_target(path, is_folder=is_folder)
-    temporary = path.with_name(f".emo-{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{_ENDING}")
     try:
         with explaining_os_errors(path):
             temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
@@ -82,3 +86,13 @@ def _check_target(path: Path, *, is_folder: bool) -> None:
                 f"{path}: the folder is not empty. Expected a new or an empty folder, so that "
                 "frames of two films do not mix; choose another or empty it."
             )
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the hidden files of programs that were killed in the middle of a file."""
+    for path in folder.glob(f"{_PREFIX}*{_ENDING}"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:  # Its program ended it.
+            continue

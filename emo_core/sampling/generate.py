@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from diffusers import SchedulerMixin
@@ -43,6 +44,18 @@ class FinishedClip:
     """[M, 4, h, w]: what leads the next clip; None without motion frames."""
 
 
+class ClipMemory(Protocol):
+    """Clips that need not be made again."""
+
+    def recall(self, span: ClipSpan, motion: Tensor | None) -> FinishedClip | None:
+        """Return a clip that was made before, led by `motion`; None where it is to be made."""
+        ...
+
+    def keep(self, clip: FinishedClip, *, led_by: Tensor | None) -> None:
+        """Take a clip that was just made."""
+        ...
+
+
 @torch.no_grad()
 def generate_clips(
     prepare_clip: PrepareClip,
@@ -58,6 +71,7 @@ def generate_clips(
     first_clip: int = 0,
     motion: Tensor | None = None,
     recode_motion: Callable[[Tensor], Tensor] | None = None,
+    memory: ClipMemory | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[FinishedClip]:
     """Yield the finished clips of a film.
@@ -68,6 +82,7 @@ def generate_clips(
         first_clip: to go on where another run stopped, with its last clip's `motion`.
         motion: leads the first clip; None stands for the film's beginning.
         recode_motion: what becomes of a clip's last frames before they lead the next.
+        memory: asked for every clip first, and given every clip that is made.
 
     Yields:
         Clips in order, beginning with `first_clip`.
@@ -75,6 +90,11 @@ def generate_clips(
     for span in plan_clips(num_frames, clip_frames=clip_frames):
         clip_noise = noise.next_clip()
         if span.index < first_clip:
+            continue
+        finished = None if memory is None else memory.recall(span, motion)
+        if finished is not None:
+            motion = finished.motion
+            yield finished
             continue
         predict = prepare_clip(span, motion)
         set_steps(scheduler, steps)
@@ -89,10 +109,13 @@ def generate_clips(
             if on_step is not None:
                 on_step(span.index, step_index, latents)
         latents = latents[: span.num_frames]
-        motion = latents[-num_motion_frames:] if num_motion_frames else None
+        led_by, motion = motion, latents[-num_motion_frames:] if num_motion_frames else None
         if motion is not None and recode_motion is not None:
             motion = recode_motion(motion)
-        yield FinishedClip(span=span, latents=latents, motion=motion)
+        finished = FinishedClip(span=span, latents=latents, motion=motion)
+        if memory is not None:
+            memory.keep(finished, led_by=led_by)
+        yield finished
 
 
 def guided(conditional: Tensor, unconditional: Tensor | None, *, guidance: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Finished clips on disk, each under the fingerprint of everything that shaped it."""
