@@ -60,9 +60,9 @@ def load_vae(path: Path, *, scale: float, dtype: torch.dtype = torch.float32) ->
             vae = KLVAE(AutoencoderKL(**kl_config(file, names)), scale=scale)
     else:
         raise InputError(
-            f"{path}: no VAE that is known here; expected one in TAESD's layout (keys "
-            "taesd_encoder.*, taesd_decoder.*) or Stable Diffusion's. Give the VAE that belongs "
-            "to the checkpoint."
+            f"{path}: not a VAE that this pack can load; expected a VAE in TAESD's layout (keys "
+            "taesd_encoder.*, taesd_decoder.*) or Stable Diffusion's. Give the one that belongs to "
+            "the checkpoint."
         )
     state = read_converted(file, names, dtype=dtype)
     if kind == "kl":

@@ -155,7 +155,7 @@ def test_files_in_each_others_place(checkpoint: Path, tmp_path: Path) -> None:
     save_vae(VAE(scale=1.0), tmp_path / "vae.safetensors", dtype=torch.float32)
     with pytest.raises(InputError, match="is a VAE; expected a model"):
         load_networks(tmp_path / "vae.safetensors")
-    with pytest.raises(InputError, match="of family emo; expected a VAE"):
+    with pytest.raises(InputError, match="expected a VAE in TAESD's layout"):
         load_vae(checkpoint, scale=1.0)
 
 

@@ -145,7 +145,7 @@ def test_the_demos_files(capsys: pytest.CaptureFixture[str]) -> None:
 def test_parts_and_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "stranger.pth")
     for path, message in (
-        (tmp_path / "stranger.pth", "not a file this pack can load"),
+        (tmp_path / "stranger.pth", "not a checkpoint this pack can load"),
         (tmp_path, "none of its 1 files of tensors is the denoising network"),
         (tmp_path / "none.pth", "no such file"),
     ):
