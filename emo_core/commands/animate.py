@@ -32,7 +32,14 @@ SHEET_COLUMNS = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--portrait", type=Path, required=True, metavar="IMAGE")
     parser.add_argument(
-        "--audio", type=Path, required=True, metavar="SOUND", help="any sound or film"
+        "--audio", type=Path, required=True, metavar="SOUND", help="the voice: any sound or film"
+    )
+    parser.add_argument(
+        "--soundtrack",
+        type=Path,
+        metavar="SOUND",
+        help="what the film sounds like, such as the voice with its music (default: the voice); it "
+        "starts where the voice does, is cut at the film's end or followed by silence",
     )
     parser.add_argument(
         "--out",
@@ -41,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="NAME.mp4, or a folder that will hold numbered png pictures",
     )
-    parser.add_argument("--start", type=float, default=0.0, help="seconds of the sound to skip")
-    parser.add_argument("--end", type=float, help="second of the sound at which to end")
+    parser.add_argument("--start", type=float, default=0.0, help="seconds of the voice to skip")
+    parser.add_argument("--end", type=float, help="second of the voice at which to end")
     parser.add_argument(
         "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
     )
@@ -63,6 +70,9 @@ def run(options: argparse.Namespace) -> None:
     portrait = read_image(options.portrait)
     sound = read_audio(options.audio, start_s=options.start, end_s=options.end)
     check_waveform(sound, name=str(options.audio))
+    soundtrack = sound
+    if options.soundtrack is not None:
+        soundtrack = read_audio(options.soundtrack, start_s=options.start)
     animator = load_animator(options)
     width, height = animator.size(settings)
     placed = place_portrait(options, portrait, width=width, height=height)
@@ -77,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
     )
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(length.num_frames) if options.contact_sheet else None
-    with _open_output(options.out, animator, settings, sound, length) as writer:
+    with _open_output(options.out, animator, settings, soundtrack, length) as writer:
         for frames in _with_progress(animator, film, length, settings, store):
             writer.write(frames)
             if sheet is not None:

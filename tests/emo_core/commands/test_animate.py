@@ -16,6 +16,7 @@ from PIL import Image
 from tiny import tiny_networks
 
 from emo_core.__main__ import main
+from emo_core.audio.waveform import read_audio
 from emo_core.checkpoints.emo import save_emo
 from emo_core.checkpoints.load import save_vae
 from emo_core.models.vae import VAE
@@ -81,6 +82,32 @@ def test_a_film_of_the_right_length(files: dict[str, Path], tmp_path: Path) -> N
     assert len(film_frames(out)) == 10
     assert Image.open(tmp_path / "sheet.png").width > 8 * 64
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "sheet.png"]
+
+
+def test_soundtrack_is_heard_and_the_voice_seen(files: dict[str, Path], tmp_path: Path) -> None:
+    """Its part behind --start, cut at the film's end; the pictures are those of the voice."""
+    seconds = np.arange(44100) / 44100
+    pitch = np.where(seconds < 0.1, 200.0, 3000.0)
+    music = 0.5 * np.sin(2 * np.pi * pitch * seconds)
+    soundtrack = write_sound(tmp_path / "music.wav", np.stack([music, music], 1), rate=44100)
+    films = {}
+    for name, given in (("voice", {}), ("mix", {"soundtrack": soundtrack})):
+        films[name] = tmp_path / f"{name}.mp4"
+        assert animate(files, films[name], start=0.1, **given) == 0
+    assert (film_frames(films["voice"]) == film_frames(films["mix"])).all()
+    heard = read_audio(films["mix"])
+    assert (heard.sample_rate_hz, len(heard.samples)) == (44100, 2)
+    assert heard.duration_s == pytest.approx(len(film_frames(films["mix"])) / 25, abs=0.001)
+    spectrum = torch.fft.rfft(heard.samples[0]).abs()
+    assert spectrum.argmax() / heard.duration_s == pytest.approx(3000, abs=20)
+
+
+def test_soundtrack_shorter_than_the_voice(files: dict[str, Path], tmp_path: Path) -> None:
+    short = write_sound(tmp_path / "short.wav", 0.5 * np.sin(np.arange(1600) * 0.2))
+    assert animate(files, tmp_path / "film.mp4", soundtrack=short) == 0
+    heard = read_audio(tmp_path / "film.mp4")
+    assert heard.duration_s == pytest.approx(len(film_frames(tmp_path / "film.mp4")) / 25, abs=1e-3)
+    assert heard.samples[:, :1400].abs().max() > 0.3 > 0.05 > heard.samples[:, 2600:].abs().max()
 
 
 def test_the_same_seed_gives_the_same_pictures(files: dict[str, Path], tmp_path: Path) -> None:
@@ -178,6 +205,8 @@ def bad_files(files: dict[str, Path], folder: Path) -> dict[str, tuple[str, Path
         "silent sound": ("audio", silent, "silent"),
         "sound of no length": ("audio", nothing, "nothing.wav"),
         "sound of NaN": ("audio", not_a_number, "nan.wav"),
+        "no soundtrack": ("soundtrack", folder / "none.wav", "none.wav"),
+        "portrait as soundtrack": ("soundtrack", files["portrait"], "portrait.png"),
         "empty mask": ("face_region", black, "black.png"),
         "no mask": ("face_region", folder / "none.png", "neither four numbers"),
         "cut checkpoint": ("checkpoint", cut, "not a whole safetensors file"),
