@@ -11,6 +11,7 @@ from .paths import register_folders
 from .sampling import DDIM, Conditioning, Guider, Sampler
 from .speed import HeadSpeed
 from .stitching import ClipStitcher, mark_connected_images
+from .voice import VoiceGate
 
 NODES: list[type[io.ComfyNode]] = [
     LoadModel,
@@ -28,6 +29,7 @@ NODES: list[type[io.ComfyNode]] = [
     CropFace,
     KeyPoints,
     AudioWeights,
+    VoiceGate,
 ]
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..audio.gate import USUAL_ATTACK_MS, USUAL_RELEASE_MS, gate
 from ..audio.timing import FilmLength
 from ..audio.waveform import Waveform, check_waveform, read_audio
 from ..errors import InputError
@@ -51,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=float, default=0.0, help="seconds of the voice to skip")
     parser.add_argument("--end", type=float, help="second of the voice at which to end")
     parser.add_argument(
+        "--gate",
+        type=float,
+        metavar="DB",
+        help="the mouth rests where the voice is quieter than this, in dB below full scale; -45 is "
+        "usual (default: no gate)",
+    )
+    parser.add_argument("--gate-attack", type=float, default=USUAL_ATTACK_MS, metavar="MS")
+    parser.add_argument("--gate-release", type=float, default=USUAL_RELEASE_MS, metavar="MS")
+    parser.add_argument(
         "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
     )
     parser.add_argument(
@@ -73,13 +83,14 @@ def run(options: argparse.Namespace) -> None:
     soundtrack = sound
     if options.soundtrack is not None:
         soundtrack = read_audio(options.soundtrack, start_s=options.start)
+    voice = _gated(sound, options)
     animator = load_animator(options)
     width, height = animator.size(settings)
     placed = place_portrait(options, portrait, width=width, height=height)
     length = animator.length(sound, settings)
     film = animator.film(
         placed.picture_HW3,
-        sound,
+        voice,
         settings=settings,
         face=placed.face,
         identity_E=read_identity(options.identity),
@@ -95,6 +106,20 @@ def run(options: argparse.Namespace) -> None:
     if sheet is not None:
         save_image(contact_sheet(sheet.frames(), columns=SHEET_COLUMNS), options.contact_sheet)
     logger.info("%s: %d frames, %dx%d", options.out, length.num_frames, width, height)
+
+
+def _gated(sound: Waveform, options: argparse.Namespace) -> Waveform:
+    """The voice that drives the face."""
+    if options.gate is None:
+        return sound
+    voice = gate(
+        sound,
+        threshold_db=options.gate,
+        attack_ms=options.gate_attack,
+        release_ms=options.gate_release,
+    )
+    check_waveform(voice, name=f"{options.audio} behind a gate of {options.gate:g} dB")
+    return voice
 
 
 def _open_output(

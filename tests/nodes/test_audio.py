@@ -70,3 +70,24 @@ def test_encoding_a_long_sound_can_be_interrupted(graph):
     with pytest.raises(management.InterruptProcessingException):
         graph.node("AudioEncode").execute(graph.model, sound(0.5), 0.0)
     graph.node("AudioEncode").execute(graph.model, sound(0.5), 0.0)
+
+
+def test_the_voice_gate_silences_pauses_of_what_is_encoded(graph):
+    voice = sound(1.0)
+    samples, rate = voice["waveform"], voice["sample_rate"]
+    half = samples.shape[-1] // 2
+    noise = torch.randn(half, generator=torch.Generator().manual_seed(0))
+    samples[..., :half] = 0.4 * torch.sin(torch.arange(half) * 0.1)
+    samples[..., half:] = 0.001 * noise
+    gated = graph.node("VoiceGate").execute(voice, -45.0, 10.0, 20.0).args[0]
+    assert gated["waveform"].shape == samples.shape
+    assert gated["sample_rate"] == rate
+    late = round(0.8 * samples.shape[-1])
+    assert gated["waveform"][..., late:].abs().max() < 1e-6 < samples[..., late:].abs().max()
+    audio, num_frames = graph.node("AudioEncode").execute(graph.model, gated, 0.0).args
+    assert num_frames == 25
+    free = graph.node("AudioEncode").execute(graph.model, voice, 0.0).args[0]
+    assert not torch.equal(audio.rows_RLD, free.rows_RLD)
+    both = {"waveform": samples.repeat(2, 1, 1), "sample_rate": rate}
+    with pytest.raises(ValueError, match="EMO Voice Gate: the AUDIO is a batch of 2 sounds"):
+        graph.node("VoiceGate").execute(both, -45.0, 10.0, 20.0)

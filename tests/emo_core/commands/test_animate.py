@@ -16,10 +16,12 @@ from PIL import Image
 from tiny import tiny_networks
 
 from emo_core.__main__ import main
-from emo_core.audio.waveform import read_audio
+from emo_core.audio.waveform import Waveform, read_audio
 from emo_core.checkpoints.emo import save_emo
 from emo_core.checkpoints.load import save_vae
+from emo_core.film import Film
 from emo_core.models.vae import VAE
+from emo_core.pipeline import Animator
 from emo_core.training.vae import initialise
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,6 +110,32 @@ def test_soundtrack_shorter_than_the_voice(files: dict[str, Path], tmp_path: Pat
     heard = read_audio(tmp_path / "film.mp4")
     assert heard.duration_s == pytest.approx(len(film_frames(tmp_path / "film.mp4")) / 25, abs=1e-3)
     assert heard.samples[:, :1400].abs().max() > 0.3 > 0.05 > heard.samples[:, 2600:].abs().max()
+
+
+def test_gate_silences_what_drives_and_not_what_is_heard(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second of voice, then noise at -48 dB."""
+    driving = []
+
+    def film(animator: Animator, portrait: torch.Tensor, sound: Waveform, **how: object) -> Film:
+        driving.append(sound.samples)
+        return make_film(animator, portrait, sound, **how)
+
+    make_film = Animator.film
+    monkeypatch.setattr(Animator, "film", film)
+    sound = 0.5 * np.sin(np.arange(8000) * 0.2) * (np.arange(8000) < 4000)
+    sound += 0.004 * np.random.default_rng(0).standard_normal(8000)
+    noisy = write_sound(tmp_path / "noisy.wav", sound)
+    given = files | {"audio": noisy}
+    for name, options in (("open", {}), ("gated", {"gate": -40, "gate_release": 20})):
+        assert animate(given, tmp_path / f"{name}.mp4", **options) == 0
+    free, gated = driving
+    assert (gated[:, 400:3900] - free[:, 400:3900]).abs().max() < 1e-6
+    assert gated[:, 5000:].abs().max() < 1e-6 < 0.003 < free[:, 5000:].std()
+    pictures = [film_frames(tmp_path / f"{name}.mp4") for name in ("open", "gated")]
+    assert (pictures[0] != pictures[1]).any()
+    assert read_audio(tmp_path / "gated.mp4").samples[:, 5000:].std() > 0.003
 
 
 def test_the_same_seed_gives_the_same_pictures(files: dict[str, Path], tmp_path: Path) -> None:
@@ -241,6 +269,9 @@ def test_bad_files(
         ({"speed": 500}, "head speed 500: expected 0 to 60"),
         ({"face_region": "0.5,0.1,0.4,0.9"}, "0 <= x0 < x1 <= 1"),
         ({"start": 9}, "voice.wav"),
+        ({"gate": 6}, "a threshold of 6.0 dB"),
+        ({"gate": -1}, "behind a gate of -1 dB: the sound is silent"),
+        ({"gate": -45, "gate_attack": 0}, "attack of 0.0 ms"),
         ({"device": "abacus"}, "device 'abacus': cannot be used"),
     ],
     ids=str,
