@@ -39,7 +39,9 @@ def gate(
 
     Args:
         waveform: (C, N) of any number of channels; the loudest of them opens the gate for all.
-        threshold_db: level of the gate in dB below full scale (RMS), -90 to 0.
+        threshold_db: level of the gate in dB below full scale, -90 to 0. The level rises faster
+            than it falls, so noise counts some 6 dB louder than its RMS: leave 10 dB above it,
+            else the gate chatters.
         attack_ms: time constant with which the measured level rises, 0.01 to 9000 ms. A voice far
             above the threshold opens the gate much sooner.
         release_ms: time constant with which it falls, 0.01 to 9000 ms; the gate closes after some
