@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,16 @@ class ClipStore:
             file = read_tensors(path)
             tensors = dict(file.stream(file.tensors))
             is_whole = file.metadata.get(CHECKSUM_KEY) == _checksum(tensors)
-        except (InputError, OSError):
+        except (InputError, OSError, RuntimeError):  # safetensors' own, where the file is gone.
             is_whole = False
+        if not path.is_file() and not is_whole:  # Another program dropped it just now.
+            return None
         if not is_whole:
             logger.warning("%s: a damaged clip; it is made again.", path)
             path.unlink(missing_ok=True)
             return None
-        os.utime(path)
+        with suppress(FileNotFoundError):
+            os.utime(path)
         return StoredClip(latents=tensors["latents"], motion=tensors.get("motion"))
 
     def write(self, fingerprint: str, clip: StoredClip) -> None:

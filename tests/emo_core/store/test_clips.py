@@ -125,6 +125,7 @@ import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import random
 from pathlib import Path
 from test_clips import clip, same
+from emo_core.store import clips
 from emo_core.store.clips import ClipStore
 store = ClipStore(Path(sys.argv[3]), largest_bytes=6000)
 rng = random.Random(int(sys.argv[4]))
@@ -141,3 +142,29 @@ for _ in range(150):
     ]
     assert [run.wait(timeout=120) for run in runs] == [0, 0]
     assert clips.LARGEST_BYTES > 6000
+
+
+def test_an_entry_dropped_by_another_program_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ClipStore(tmp_path)
+    open_file, checksum = clips.read_tensors, clips._checksum
+
+    def gone_before_opening(path: Path) -> object:
+        path.unlink()
+        return open_file(path)
+
+    def gone_after_reading(tensors: dict) -> str:
+        (tmp_path / "1.safetensors").unlink()
+        return checksum(tensors)
+
+    for name, replacement, is_found in (
+        ("read_tensors", gone_before_opening, False),
+        ("_checksum", gone_after_reading, True),
+    ):
+        store.write("1", clip(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(clips, name, replacement)
+            found = store.read("1")
+        assert same(found, clip(1)) if is_found else found is None
+    assert not caplog.records
