@@ -23,8 +23,8 @@ class VoiceGate(io.ComfyNode):
             node_id="EMO_VoiceGate",
             display_name=cls.NAME,
             category="EMO/conditioning",
-            description="Makes nearly silent stretches of the voice silent, so that the mouth "
-            "rests there. For EMO Audio Encode; the film keeps the sound that the stitcher gets.",
+            description="Makes nearly silent stretches of the voice silent for what drives the "
+            "face. For EMO Audio Encode; the film keeps the sound that the stitcher gets.",
             search_aliases=["noise gate", "silence", "denoise voice"],
             inputs=[
                 io.Audio.Input("audio", tooltip="The voice, without music where possible."),

@@ -1,4 +1,4 @@
-"""A noise gate for the voice: what is nearly silent becomes silent, so the mouth rests there.
+"""A noise gate for the voice: what is nearly silent becomes silent for what drives the face.
 
 The filter is FFmpeg's agate, with a hard knee and no floor. Sound that a film is heard with is left
 alone; the gate is for what drives the face.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -73,7 +74,7 @@ def gate(
         graph.add("aformat", "sample_fmts=fltp"),
         graph.add("abuffersink"),
     ]
-    for before, after in zip(nodes, nodes[1:], strict=False):
+    for before, after in pairwise(nodes):
         before.link_to(after)
     graph.configure()
     pieces = []

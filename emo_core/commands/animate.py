@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gate",
         type=float,
         metavar="DB",
-        help="the mouth rests where the voice is quieter than this, in dB below full scale; -45 is "
+        help="what is quieter than this, in dB below full scale, is silence to the face; -45 is "
         "usual (default: no gate)",
     )
     parser.add_argument("--gate-attack", type=float, default=USUAL_ATTACK_MS, metavar="MS")

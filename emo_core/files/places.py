@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,12 +47,12 @@ def read_places(
         dtype: as for `copy_of`.
 
     Raises:
-        InputError: the file has become shorter.
+        InputError: the file has become shorter, or is gone.
     """
     names = list(names)
     largest = max((places[name].num_bytes for name in names), default=0)
     buffer = torch.empty(largest, dtype=torch.uint8)
-    with path.open("rb") as file:
+    with opened(path) as file:
         for name in names:
             place = places[name]
             size = place.num_bytes
@@ -63,6 +64,23 @@ def read_places(
                 )
             tensor = buffer[:size].view(place.dtype).as_strided(place.shape, place.stride)
             yield name, copy_of(tensor, dtype)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading.
+
+    Raises:
+        InputError: it cannot be opened or read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}). Another program may have moved or removed "
+            "it; see that it stays where it is."
+        ) from error
 
 
 def copy_of(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .pickles import PICKLE_ENDINGS, open_pickle
-from .places import Place, copy_of, place_of, read_places
+from .places import Place, copy_of, opened, place_of, read_places
 from .safetensors_format import DTYPES
 
 
@@ -89,21 +89,26 @@ def read_converted(
 
 
 def _open_safetensors(path: Path) -> TensorFile:
-    size = path.stat().st_size
     try:
+        size = path.stat().st_size
         with safe_open(path, framework="pt") as checked:
             metadata = checked.metadata() or {}
+        # Only the check is the library's: it would read the beginning of every tensor.
+        with opened(path) as file:
+            header_size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(header_size))
+        storage = torch.UntypedStorage.from_file(str(path), False, size)
     except SafetensorError as error:
         raise InputError(
-            f"{path}: not a whole safetensors file ({error}); it has {size} bytes. The download or "
-            "copy probably broke off: fetch the file again."
+            f"{path}: not a whole safetensors file ({error}). The download or copy probably broke "
+            "off: fetch the file again."
         ) from error
-    # Only the check is the library's: it would read the beginning of every tensor from the disk.
-    with path.open("rb") as file:
-        header_size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(header_size))
+    except (OSError, RuntimeError) as error:  # RuntimeError: safetensors and torch, for the same.
+        raise InputError(
+            f"{path}: cannot be read ({error}). Another program may have moved or removed it; see "
+            "that it stays where it is."
+        ) from error
     header.pop("__metadata__", None)
-    storage = torch.UntypedStorage.from_file(str(path), False, size)
     tensors, places = {}, {}
     for name, entry in header.items():
         if entry["dtype"] not in DTYPES:

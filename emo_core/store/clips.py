@@ -63,19 +63,16 @@ class ClipStore:
     def read(self, fingerprint: str) -> StoredClip | None:
         """Return an entry; None where there is none, or a damaged one, which is dropped."""
         path = self._path(fingerprint)
-        if not path.is_file():
-            return None
         try:
             file = read_tensors(path)
             tensors = dict(file.stream(file.tensors))
             is_whole = file.metadata.get(CHECKSUM_KEY) == _checksum(tensors)
-        except (InputError, OSError, RuntimeError):  # safetensors' own, where the file is gone.
+        except InputError:
             is_whole = False
-        if not path.is_file() and not is_whole:  # Another program dropped it just now.
-            return None
         if not is_whole:
-            logger.warning("%s: a damaged clip; it is made again.", path)
-            path.unlink(missing_ok=True)
+            if path.is_file():  # Not there: never made, or dropped by another program.
+                logger.warning("%s: a damaged clip; it is made again.", path)
+                path.unlink(missing_ok=True)
             return None
         with suppress(FileNotFoundError):
             os.utime(path)
