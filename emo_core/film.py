@@ -59,12 +59,17 @@ class Film:
         )
 
     @property
+    def num_motion_frames(self) -> int:
+        """Frames before a clip that lead it; 0 where none do."""
+        temporal = self.config.backbone.temporal
+        return 0 if temporal is None else temporal.num_motion_frames
+
+    @property
     def first_motion(self) -> Tensor | None:
         """Latents (M, C, h, w) that lead the first clip; None are maps of zeros, or none at all."""
         if not self.config.sampling.motion.is_first_reference:
             return None
-        num_frames = self.config.backbone.temporal.num_motion_frames
-        return self.reference.latents_1CHW.expand(num_frames, -1, -1, -1)
+        return self.reference.latents_1CHW.expand(self.num_motion_frames, -1, -1, -1)
 
     @cached_property
     def area_levels(self) -> list[Tensor] | None:

@@ -7,7 +7,7 @@ E width of an identity embedding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,15 +28,12 @@ from .config import PIXELS_PER_LATENT
 from .errors import InputError
 from .face.placement import FacePlacement, usual_placement
 from .face.track import SpeedTrack, check_reach
-from .film import Clip, Film
+from .film import Film
 from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
-from .resume import FilmMemory
-from .sampling.clip_plan import ClipSpan
-from .sampling.generate import FinishedClip, OnStep, Predict, generate_clips
-from .sampling.noise import FilmNoise, limited
-from .sampling.schedule import make_scheduler
-from .sampling.windows import generate_in_windows
+from .sampler import How, Take, sample_film
+from .sampling.denoising import OnStep
+from .sampling.retake import USUAL_BLEND_FRAMES, retake_part
 from .store.clips import ClipStore
 from .video.images import Fit
 from .video.median import MedianFilter
@@ -65,6 +62,21 @@ class AnimateSettings:
     speed_deg_s: float | None = None
     """Head speed; None leaves the speed layers out."""
     weights: Weights = AS_TRAINED
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetakeSettings:
+    """A part of a film to be made again. None stands for the film's own."""
+
+    start_s: float
+    """Seconds of the film."""
+    end_s: float
+    seed: int
+    guidance: float | None = None
+    speed_deg_s: float | None = None
+    weights: Weights | None = None
+    blend_frames: int = USUAL_BLEND_FRAMES
+    """Behind the end, in which the new take becomes the old one."""
 
 
 class Animator:
@@ -207,74 +219,37 @@ class Animator:
             fps=length.fps,
             reference=self.networks.reference_net.read_reference(latents, embedding_E=identity_E),
             rows_RLD=rows_RLD,
-            speed_deg_s_F=self._speeds(settings, length),
+            speed_deg_s_F=self._speeds(settings.speed_deg_s, length.num_frames, length.fps),
             face=face,
             weights=settings.weights,
         )
 
-    @torch.no_grad()
     def sample(
         self,
         film: Film,
         *,
         settings: AnimateSettings,
+        retakes: Sequence[RetakeSettings] = (),
         on_step: OnStep | None = None,
         store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
         """Yield the film's latents [frames, C, h, w], clip by clip or all at once.
 
         Args:
+            retakes: parts that are made again, one after the other.
             on_step: called after every denoising step.
             store: clips that are in it are not made again, others are kept in it.
         """
-        config = self.networks.config
-        sampling = config.sampling
-        solver = _or_default(settings.solver, sampling.solver or USUAL_SOLVER)
-        guidance = _or_default(settings.guidance, sampling.guidance)
-        conditions = _Conditions(self.networks, film, guidance=guidance)
-        steps = _or_default(settings.steps, sampling.steps)
-        memory = None
-        if store is not None:
-            how = {"solver": solver, "steps": steps, "guidance": guidance, "seed": settings.seed}
-            memory = FilmMemory(store, film, self.networks, self.vae, **how)
-        loop = {
-            "scheduler": make_scheduler(config.diffusion, solver=solver),
-            "steps": steps,
-            "guidance": guidance,
-            "device": conditions.like.device,
-            "on_step": on_step,
-        }
-        num_drawn = sampling.clip_frames if sampling.windows is None else film.num_sampled_frames
-        noise = FilmNoise(settings.seed, clip_frames=num_drawn, shape=film.latent_shape)
-        if sampling.windows is None:
-            for clip in generate_clips(
-                conditions.of_clip,
-                num_frames=film.num_frames,
-                clip_frames=sampling.clip_frames,
-                num_motion_frames=config.backbone.temporal.num_motion_frames,
-                noise=noise,
-                motion=film.first_motion,
-                recode_motion=self._recoded if sampling.motion.is_decoded else None,
-                memory=memory,
-                **loop,
-            ):
-                yield clip.latents
-            return
-        # All frames are made together: to a store they are one clip.
-        span = ClipSpan(index=0, first=0, last=film.num_sampled_frames)
-        whole = None if memory is None else memory.recall(span, None)
-        if whole is None:
-            latents = generate_in_windows(
-                conditions.of_window,
-                noise_FChw=limited(noise.next_clip(), sampling.noise_limit),
-                length=sampling.clip_frames,
-                config=sampling.windows,
-                **loop,
-            )
-            whole = FinishedClip(span=span, latents=latents, motion=None)
-            if memory is not None:
-                memory.keep(whole, led_by=None)
-        yield whole.latents[: film.num_frames]
+        how = self._how(settings)
+        return sample_film(
+            self.networks,
+            self.vae,
+            film,
+            how,
+            takes=[self._take(film, how, retake) for retake in retakes],
+            store=store,
+            on_step=on_step,
+        )
 
     @torch.no_grad()
     def animate(
@@ -282,12 +257,15 @@ class Animator:
         film: Film,
         *,
         settings: AnimateSettings,
+        retakes: Sequence[RetakeSettings] = (),
         on_step: OnStep | None = None,
         store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
         """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time; as `sample`."""
         median = MedianFilter() if self.networks.config.sampling.has_median_filter else None
-        for latents in self.sample(film, settings=settings, on_step=on_step, store=store):
+        for latents in self.sample(
+            film, settings=settings, retakes=retakes, on_step=on_step, store=store
+        ):
             for part in latents.split(FRAMES_AT_ONCE):
                 frames = self.vae.decode(part).cpu()
                 frames = frames if median is None else median.push(frames)
@@ -296,71 +274,44 @@ class Animator:
         if median is not None:
             yield median.finish()
 
-    def _recoded(self, latents: Tensor) -> Tensor:
-        """Through pixels, which are cut to 0..1, and back."""
-        return self.vae.encode(self.vae.decode(latents))
+    def _how(self, settings: AnimateSettings) -> How:
+        sampling = self.networks.config.sampling
+        return How(
+            solver=_or_default(settings.solver, sampling.solver or USUAL_SOLVER),
+            steps=_or_default(settings.steps, sampling.steps),
+            guidance=_or_default(settings.guidance, sampling.guidance),
+            seed=settings.seed,
+        )
 
-    def _speeds(self, settings: AnimateSettings, length: FilmLength) -> Tensor | None:
+    def _take(self, film: Film, how: How, retake: RetakeSettings) -> Take:
+        """What a retake does not name stays the film's."""
+        changes = {} if retake.weights is None else {"weights": retake.weights}
+        if retake.speed_deg_s is not None:
+            changes["speed_deg_s_F"] = self._speeds(retake.speed_deg_s, film.num_frames, film.fps)
+        how = dataclasses.replace(
+            how, seed=retake.seed, guidance=_or_default(retake.guidance, how.guidance)
+        )
+        part = retake_part(
+            retake.start_s,
+            retake.end_s,
+            fps=film.fps,
+            num_frames=film.num_frames,
+            blend_frames=retake.blend_frames,
+        )
+        return Take(film=dataclasses.replace(film, **changes), how=how, part=part)
+
+    def _speeds(self, speed_deg_s: float | None, num_frames: int, fps: float) -> Tensor | None:
         config = self.networks.config
-        if settings.speed_deg_s is None:
+        if speed_deg_s is None:
             return None
         if config.backbone.speed is None:
             raise InputError(
-                f"head speed {settings.speed_deg_s}: this checkpoint, of family {config.family}, "
+                f"head speed {speed_deg_s}: this checkpoint, of family {config.family}, "
                 "has no speed layers. Leave the speed out, or use a checkpoint of family emo."
             )
-        track = SpeedTrack.steady(settings.speed_deg_s)
-        values = track.at_frames(num_frames=length.num_frames, fps=length.fps)
+        values = SpeedTrack.steady(speed_deg_s).at_frames(num_frames=num_frames, fps=fps)
         check_reach(values, highest=config.backbone.speed.bucket_centers_deg_s[-1])
         return values
-
-
-class _Conditions:
-    """Prepares clips and windows of a film for the sampling loops."""
-
-    def __init__(self, networks: Networks, film: Film, *, guidance: float) -> None:
-        self.networks = networks
-        self.film = film
-        self.like = _like(networks)
-        whole = film.clip(range(0), motion=None)
-        # Guidance of 1 is none: its other half is not asked for.
-        halves = [whole] if guidance == 1.0 else [whole, whole.unconditional()]
-        self.shared = {
-            half.is_conditional: half.share(networks.backbone, like=self.like) for half in halves
-        }
-
-    def of_clip(self, span: ClipSpan, motion_latents: Tensor | None) -> Predict:
-        """The loop's `PrepareClip`. A shorter last clip is generated whole."""
-        clip_frames = self.film.config.sampling.clip_frames
-        motion = None
-        if motion_latents is not None:
-            motion = self.networks.reference_net.read_motion(
-                motion_latents.to(self.like),
-                identity_2TD=self.film.reference.identity_2TD,
-                is_unknown_read=False in self.shared,
-            )
-        frames = range(span.first, span.first + clip_frames)
-        return self._predictor(self.film.clip(frames, motion=motion))
-
-    def of_window(self, frames: list[int]) -> Predict:
-        """The loop's `PrepareWindow`."""
-        return self._predictor(Clip(film=self.film, frames=tuple(frames), motion=None))
-
-    def _predictor(self, clip: Clip) -> Predict:
-        backbone = self.networks.backbone
-        prepared = [
-            dataclasses.replace(clip, is_conditional=is_conditional).prepare(
-                backbone, shared, like=self.like
-            )
-            for is_conditional, shared in self.shared.items()
-        ]
-
-        def predict(latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor | None]:
-            latents = latents.to(self.like)
-            answers = [backbone(latents, timestep, conditions) for conditions in prepared]
-            return answers[0], answers[1] if len(answers) > 1 else None
-
-        return predict
 
 
 def _like(networks: Networks) -> Tensor:

@@ -6,23 +6,23 @@ Letters: M motion frames, C channels, h and w of latents.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from .audio.rows import cut_windows
-from .checkpoints.emo import Networks
 from .config import config_to_json
 from .film import Film
-from .models.vae import VAE
 from .sampling.clip_plan import ClipSpan
 from .sampling.generate import FinishedClip
+from .sampling.held import Held
 from .store.clips import ClipStore, StoredClip
-from .store.fingerprint import Fingerprint, network_fingerprint
+from .store.fingerprint import Fingerprint
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when the same inputs come to give other latents."""
 
 
@@ -33,52 +33,53 @@ class FilmMemory:
         self,
         store: ClipStore,
         film: Film,
-        networks: Networks,
-        vae: VAE,
-        *,
-        solver: str,
-        steps: int,
-        guidance: float,
-        seed: int,
+        shaped_by: Fingerprint,
+        device: torch.device,
+        on_recall: Callable[[], None],
     ) -> None:
+        """Remember in a store.
+
+        Args:
+            shaped_by: everything that shapes a clip beside the film: weights, how they are sampled
+                and the noise.
+            device: where clips are wanted.
+            on_recall: called for every clip that the store had.
+        """
         self.store = store
         self.film = film
-        parameter = next(networks.backbone.parameters())
-        self.device = parameter.device
-        sampling = film.config.sampling
-        fingerprint = Fingerprint()
+        self.device = device
+        self.on_recall = on_recall
+        fingerprint = shaped_by.copy()
         fingerprint.add("format", FORMAT)
-        fingerprint.add("torch", torch.__version__)
-        fingerprint.add("computed", f"{parameter.dtype} on {parameter.device.type}")
         fingerprint.add("config", config_to_json(film.config))
-        fingerprint.add("backbone", network_fingerprint(networks.backbone))
-        fingerprint.add("reference_net", network_fingerprint(networks.reference_net))
-        if sampling.motion.is_decoded:
-            fingerprint.add("vae", network_fingerprint(vae))
         fingerprint.add("size", (film.width, film.height))
         fingerprint.add("reference", film.reference.latents_1CHW)
         fingerprint.add("identity", film.reference.identity_2TD)
         fingerprint.add("region", film.still_region())
         fingerprint.add("areas", None if film.area_levels is None else film.face.area_masks)
         fingerprint.add("weights", film.weights)
-        fingerprint.add("sampled", (solver, steps, guidance, seed))
         self._of_film = fingerprint
 
-    def recall(self, span: ClipSpan, motion: Tensor | None) -> FinishedClip | None:
-        """Return a clip that was made before; None where it is to be made."""
-        found = self.store.read(self._fingerprint(span, motion))
+    def recall(
+        self, span: ClipSpan, led_by: Tensor | None, held: Held | None
+    ) -> FinishedClip | None:
+        """Return a clip that was made before in this way; None where it is to be made."""
+        found = self.store.read(self._fingerprint(span, led_by, held))
         if found is None:
             return None
-        logger.info("clip %d: taken from %s", span.index + 1, self.store.folder)
+        logger.info("frames %d to %d: from %s", span.first, span.last, self.store.folder)
+        self.on_recall()
         motion = None if found.motion is None else found.motion.to(self.device)
-        return FinishedClip(span=span, latents=found.latents.to(self.device), motion=motion)
+        return FinishedClip(found.latents.to(self.device), motion)
 
-    def keep(self, clip: FinishedClip, *, led_by: Tensor | None) -> None:
-        """Keep a clip that was just made, led by these motion latents (M, C, h, w)."""
-        fingerprint = self._fingerprint(clip.span, led_by)
+    def keep(
+        self, span: ClipSpan, clip: FinishedClip, *, led_by: Tensor | None, held: Held | None
+    ) -> None:
+        """Keep a clip that was just made."""
+        fingerprint = self._fingerprint(span, led_by, held)
         self.store.write(fingerprint, StoredClip(latents=clip.latents, motion=clip.motion))
 
-    def _fingerprint(self, span: ClipSpan, motion: Tensor | None) -> str:
+    def _fingerprint(self, span: ClipSpan, led_by: Tensor | None, held: Held | None) -> str:
         film, config = self.film, self.film.config
         count = span.num_frames
         if config.sampling.windows is None:
@@ -92,5 +93,6 @@ class FilmMemory:
         fingerprint.add("audio", windows)
         fingerprint.add("speed", film.speed_windows(frames))
         fingerprint.add("moving region", film.moving_region(frames))
-        fingerprint.add("led by", motion)
+        fingerprint.add("led by", led_by)
+        fingerprint.add("held", held)
         return fingerprint.text()

@@ -1,10 +1,11 @@
 """The generation loop: clip after clip, each led by the last frames of the one before.
 
 A Python generator, so that progress, preview, streaming, resuming and cancelling all hang on one
-place. Between two clips nothing is carried but the motion latents and the state of the noise, so
-a run that is resumed after clip k gives the clips that the whole run would have given.
+place. Between two clips nothing is carried but the motion latents, so a clip that is remembered
+stands for making it. Who makes a clip is handed in: a diffusers scheduler (`denoising.py`) or
+ComfyUI's sampler stack.
 
-Letters: F frames of a clip, M motion frames, h and w of latents.
+Letters: F frames of a clip, M motion frames, C channels, h and w of latents.
 """
 
 from __future__ import annotations
@@ -14,114 +15,125 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from diffusers import SchedulerMixin
 from torch import Tensor
 
 from .clip_plan import ClipSpan, plan_clips
-from .noise import FilmNoise
-from .schedule import set_steps
+from .held import Held
 
-Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""(noisy latents, timestep) -> prediction with all conditions, and without reference and audio.
-The second is None when guidance does not need it."""
 
-PrepareClip = Callable[[ClipSpan, Tensor | None], Predict]
-"""(span, motion latents [M, 4, h, w] or None before the first clip) -> predictor of that clip. It
-predicts `clip_frames` frames even for a shorter last clip."""
+class MakeClip(Protocol):
+    """Samples one clip."""
 
-OnStep = Callable[[int, int, Tensor], None]
-"""(clip index, step index, latents): called after every step; may raise to cancel."""
+    def __call__(self, span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        """Return latents (F, C, h, w), at least the span's frames.
+
+        Args:
+            span: its index says which noise is drawn.
+            motion: clean latents (M, C, h, w) that lead it; None before the film's first clip.
+            held: frames that are to become known ones.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames in a row, as the loop yields them."""
+
+    first: int
+    """Its first frame's number in the film."""
+    latents: Tensor
+    """[frames, C, h, w], float32."""
+
+    @property
+    def last(self) -> int:
+        """Exclusive."""
+        return self.first + len(self.latents)
+
+    def part(self, first: int, last: int) -> Stretch:
+        """Those of its frames that lie between two of the film's."""
+        first, last = max(first, self.first), min(last, self.last)
+        return Stretch(first, self.latents[first - self.first : max(last, first) - self.first])
 
 
 @dataclass(frozen=True)
 class FinishedClip:
-    """What the loop yields."""
+    """What a memory keeps of a clip."""
 
-    span: ClipSpan
     latents: Tensor
-    """[span.num_frames, 4, h, w], float32."""
     motion: Tensor | None
-    """[M, 4, h, w]: what leads the next clip; None without motion frames."""
+    """[M, C, h, w]: what leads the next clip; None without motion frames."""
 
 
 class ClipMemory(Protocol):
     """Clips that need not be made again."""
 
-    def recall(self, span: ClipSpan, motion: Tensor | None) -> FinishedClip | None:
-        """Return a clip that was made before, led by `motion`; None where it is to be made."""
+    def recall(
+        self, span: ClipSpan, led_by: Tensor | None, held: Held | None
+    ) -> FinishedClip | None:
+        """Return a clip that was made before in this way; None where it is to be made."""
         ...
 
-    def keep(self, clip: FinishedClip, *, led_by: Tensor | None) -> None:
+    def keep(
+        self, span: ClipSpan, clip: FinishedClip, *, led_by: Tensor | None, held: Held | None
+    ) -> None:
         """Take a clip that was just made."""
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """What leads the clips of a film."""
+
+    num_frames: int = 0
+    first: Tensor | None = None
+    """(M, C, h, w) before the film's first frame; None are zero maps."""
+    recode: Callable[[Tensor], Tensor] | None = None
+    """What becomes of a clip's last frames before they lead the next."""
+
+    def after(self, latents: Tensor) -> Tensor | None:
+        """What leads on from the last of some frames."""
+        if not self.num_frames:
+            return None
+        last = latents[-self.num_frames :]
+        return last if self.recode is None else self.recode(last)
+
+
 @torch.no_grad()
 def generate_clips(
-    prepare_clip: PrepareClip,
+    make: MakeClip,
     *,
-    scheduler: SchedulerMixin,
-    steps: int,
-    guidance: float,
     num_frames: int,
     clip_frames: int,
-    num_motion_frames: int,
-    noise: FilmNoise,
-    device: torch.device,
-    first_clip: int = 0,
-    motion: Tensor | None = None,
-    recode_motion: Callable[[Tensor], Tensor] | None = None,
+    motion: Motion,
     memory: ClipMemory | None = None,
-    on_step: OnStep | None = None,
-) -> Iterator[FinishedClip]:
-    """Yield the finished clips of a film.
+) -> Iterator[Stretch]:
+    """Yield a film's clips in order.
 
     Args:
-        guidance: 1 is none; the unconditional prediction is then not asked for.
-        noise: fresh, also where another run is gone on with.
-        first_clip: to go on where another run stopped, with its last clip's `motion`.
-        motion: leads the first clip; None stands for the film's beginning.
-        recode_motion: what becomes of a clip's last frames before they lead the next.
         memory: asked for every clip first, and given every clip that is made.
-
-    Yields:
-        Clips in order, beginning with `first_clip`.
     """
+    led_by = motion.first
     for span in plan_clips(num_frames, clip_frames=clip_frames):
-        clip_noise = noise.next_clip()
-        if span.index < first_clip:
-            continue
-        finished = None if memory is None else memory.recall(span, motion)
-        if finished is not None:
-            motion = finished.motion
-            yield finished
-            continue
-        predict = prepare_clip(span, motion)
-        set_steps(scheduler, steps)
-        latents = clip_noise.to(device) * scheduler.init_noise_sigma
-        for step_index, timestep in enumerate(scheduler.timesteps):
-            timestep = timestep.to(device)
-            conditional, unconditional = predict(
-                scheduler.scale_model_input(latents, timestep), timestep
-            )
-            prediction = guided(conditional, unconditional, guidance=guidance)
-            latents = scheduler.step(prediction, timestep, latents).prev_sample
-            if on_step is not None:
-                on_step(span.index, step_index, latents)
-        latents = latents[: span.num_frames]
-        led_by, motion = motion, latents[-num_motion_frames:] if num_motion_frames else None
-        if motion is not None and recode_motion is not None:
-            motion = recode_motion(motion)
-        finished = FinishedClip(span=span, latents=latents, motion=motion)
-        if memory is not None:
-            memory.keep(finished, led_by=led_by)
-        yield finished
+        clip = finish_clip(make, span, led_by, None, motion=motion, memory=memory)
+        led_by = clip.motion
+        yield Stretch(span.first, clip.latents)
 
 
-def guided(conditional: Tensor, unconditional: Tensor | None, *, guidance: float) -> Tensor:
-    """Classifier-free guidance, in float32: u + g (c - u)."""
-    conditional = conditional.float()
-    if unconditional is None:
-        return conditional
-    unconditional = unconditional.float()
-    return unconditional + guidance * (conditional - unconditional)
+def finish_clip(
+    make: MakeClip,
+    span: ClipSpan,
+    led_by: Tensor | None,
+    held: Held | None,
+    *,
+    motion: Motion,
+    memory: ClipMemory | None,
+) -> FinishedClip:
+    """Return a clip: remembered, or made and then kept."""
+    found = None if memory is None else memory.recall(span, led_by, held)
+    if found is not None:
+        return found
+    latents = make(span, led_by, held)[: span.num_frames]
+    clip = FinishedClip(latents, motion.after(latents))
+    if memory is not None:
+        memory.keep(span, clip, led_by=led_by, held=held)
+    return clip

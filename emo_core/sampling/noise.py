@@ -17,12 +17,23 @@ class FilmNoise:
     """
 
     def __init__(self, seed: int, *, clip_frames: int, shape: tuple[int, int, int]) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
         self.clip_shape = (clip_frames, *shape)
+        self._begin()
 
-    def next_clip(self) -> Tensor:
-        """Return [F, C, h, w]."""
-        return torch.randn(self.clip_shape, generator=self.generator)
+    def clip(self, index: int) -> Tensor:
+        """Return clip `index`'s [F, C, h, w]; in order they cost nothing more."""
+        if index < self._next:
+            self._begin()
+        while True:
+            noise = torch.randn(self.clip_shape, generator=self._generator)
+            self._next += 1
+            if self._next > index:
+                return noise
+
+    def _begin(self) -> None:
+        self._generator = torch.Generator().manual_seed(self.seed)
+        self._next = 0
 
 
 def limited(noise: Tensor, limit: float | None) -> Tensor:

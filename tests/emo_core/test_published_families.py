@@ -4,7 +4,7 @@ Everything is read from the kits' raw inputs; what upstream computes on the way 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from parity_kit import CHECKPOINTS, Kit, kit
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from emo_core import pipeline
+from emo_core import sampler
 from emo_core.audio.load import load_audio_encoder
 from emo_core.audio.waveform import Waveform
 from emo_core.checkpoints.load import load_networks, load_vae
@@ -59,12 +59,11 @@ def kit_noise(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Tensor]], None]
         class Noise:
             def __init__(self, seed: int, *, clip_frames: int, shape: tuple) -> None:
                 assert all(clip.shape == (clip_frames, *shape) for clip in clips)
-                self.clips: Iterator[Tensor] = iter(clips)
 
-            def next_clip(self) -> Tensor:
-                return next(self.clips)
+            def clip(self, index: int) -> Tensor:
+                return clips[index]
 
-        monkeypatch.setattr(pipeline, "FilmNoise", Noise)
+        monkeypatch.setattr(sampler, "FilmNoise", Noise)
 
     return use
 
@@ -270,11 +269,11 @@ def test_echomimic(tmp_path: Path, kit_noise: Callable[[list[Tensor]], None]) ->
     kit_noise([inputs["loop_noise"][0].transpose(0, 1)])
     limit = animator.networks.config.sampling.noise_limit
     assert (
-        difference(pipeline.limited(inputs["loop_noise"], limit), expected["loop_latents_init"])
+        difference(sampler.limited(inputs["loop_noise"], limit), expected["loop_latents_init"])
         == 0.0
     )
     predictions: list[Tensor] = []
-    scheduler_step = pipeline.make_scheduler
+    scheduler_step = sampler.make_scheduler
 
     def listening(*args: object, **options: object) -> object:
         scheduler = scheduler_step(*args, **options)
@@ -287,11 +286,11 @@ def test_echomimic(tmp_path: Path, kit_noise: Callable[[list[Tensor]], None]) ->
         scheduler.step = keep
         return scheduler
 
-    pipeline.make_scheduler = listening
+    sampler.make_scheduler = listening
     try:
         check_loop(found, animator, film, tolerance=3e-4)
     finally:
-        pipeline.make_scheduler = scheduler_step
+        sampler.make_scheduler = scheduler_step
     assert difference(predictions[0].transpose(0, 1)[None], expected["loop_first_pred"]) < 3e-4
     kit_noise([inputs["loop_noise"][0].transpose(0, 1)])
     video = torch.cat(list(animator.animate(film, settings=AnimateSettings())))

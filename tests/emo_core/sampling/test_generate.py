@@ -1,5 +1,7 @@
 """The generation loop with models that can be worked out by hand."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,9 @@ from torch import Tensor
 from emo_core.config import DiffusionConfig
 from emo_core.errors import InputError
 from emo_core.sampling.clip_plan import ClipSpan, plan_clips
-from emo_core.sampling.generate import generate_clips, guided
+from emo_core.sampling.denoising import denoise, guided
+from emo_core.sampling.generate import MakeClip, Motion, Stretch, generate_clips
+from emo_core.sampling.held import Held
 from emo_core.sampling.noise import FilmNoise
 from emo_core.sampling.schedule import SOLVERS, make_scheduler, set_steps
 
@@ -29,40 +33,52 @@ def test_plan_covers_every_frame_once() -> None:
 def test_noise_drawn_clip_by_clip_is_noise_drawn_at_once() -> None:
     whole = torch.randn(4 * CLIP, *SHAPE, generator=torch.Generator().manual_seed(3))
     noise = FilmNoise(3, clip_frames=CLIP, shape=SHAPE)
-    assert torch.equal(torch.cat([noise.next_clip() for _ in range(4)]), whole)
+    assert torch.equal(torch.cat([noise.clip(index) for index in range(4)]), whole)
+    assert torch.equal(noise.clip(3), whole[3 * CLIP :])
+    assert torch.equal(noise.clip(1), whole[CLIP : 2 * CLIP])
 
 
-def prepare_toy(span: ClipSpan, motion: Tensor | None):  # noqa: ANN201
-    """A model that knows the clean frames: the clip's number plus the mean of its motion."""
-    clean = span.index + (0.0 if motion is None else 0.1 * motion.mean())
-    alphas = make_scheduler(DiffusionConfig(), solver="ddim").alphas_cumprod
+def toy_clips(
+    *,
+    solver: str = "ddim",
+    steps: int = 4,
+    on_step: Callable[[int, int, Tensor], None] = lambda clip, step, latents: None,
+) -> MakeClip:
+    """A model that knows the clean frames: the clip's number plus a tenth of its motion's mean."""
+    noise = FilmNoise(0, clip_frames=CLIP, shape=SHAPE)
+    scheduler = make_scheduler(DiffusionConfig(), solver=solver)
+    alphas = scheduler.alphas_cumprod
 
-    def predict(latents: Tensor, timestep: Tensor) -> tuple[Tensor, None]:
-        alpha = alphas[int(timestep)].double()
-        signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
-        noise = (latents.double() - signal * clean) / spread
-        return (signal * noise - spread * clean).float(), None
+    def make(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        clean = span.index + (0.0 if motion is None else 0.1 * motion.mean())
 
-    return predict
+        def predict(latents: Tensor, timestep: Tensor, step_index: int) -> Tensor:
+            alpha = alphas[int(timestep)].double()
+            signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
+            noise = (latents.double() - signal * clean) / spread
+            return (signal * noise - spread * clean).float()
+
+        return denoise(
+            predict,
+            noise.clip(span.index),
+            scheduler=scheduler,
+            steps=steps,
+            device=torch.device("cpu"),
+            held=held,
+            on_step=lambda step, latents: on_step(span.index, step, latents),
+        )
+
+    return make
 
 
-def generate(**changes: object) -> list:
-    arguments = {
-        "scheduler": make_scheduler(DiffusionConfig(), solver="ddim"),
-        "steps": 4,
-        "guidance": 1.0,
-        "num_frames": 13,
-        "clip_frames": CLIP,
-        "num_motion_frames": MOTION,
-        "noise": FilmNoise(0, clip_frames=CLIP, shape=SHAPE),
-        "device": torch.device("cpu"),
-    }
-    return list(generate_clips(prepare_toy, **(arguments | changes)))
+def generate(**changes: object) -> list[Stretch]:
+    sizes = {"num_frames": 13, "clip_frames": CLIP, "motion": Motion(num_frames=MOTION)}
+    return list(generate_clips(toy_clips(**changes), **sizes))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_perfect_model_gives_the_clean_frames(solver: str) -> None:
-    clips = generate(scheduler=make_scheduler(DiffusionConfig(), solver=solver), steps=8)
+    clips = generate(solver=solver, steps=8)
     assert [clip.latents.shape[0] for clip in clips] == [5, 5, 3]
     for clip, expected in zip(clips, (0.0, 1.0, 2.1), strict=True):
         # The schedules end at a small noise level, not at none.
@@ -70,16 +86,18 @@ def test_a_perfect_model_gives_the_clean_frames(solver: str) -> None:
 
 
 def test_the_last_frames_lead_the_next_clip() -> None:
-    clips = generate()
-    assert torch.equal(clips[0].motion, clips[0].latents[-MOTION:])
+    led_by = []
 
+    def make(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        led_by.append(motion)
+        return torch.randn(CLIP, *SHAPE, generator=torch.Generator().manual_seed(span.index))
 
-def test_a_resumed_run_gives_the_clips_of_the_whole_run() -> None:
-    whole = generate()
-    resumed = generate(first_clip=1, motion=whole[0].motion)
-    assert [clip.span for clip in resumed] == [clip.span for clip in whole[1:]]
-    for ours, theirs in zip(resumed, whole[1:], strict=True):
-        assert torch.equal(ours.latents, theirs.latents)
+    motion = Motion(num_frames=MOTION, first=torch.ones(MOTION, *SHAPE), recode=torch.neg)
+    clips = list(generate_clips(make, num_frames=13, clip_frames=CLIP, motion=motion))
+    assert [(clip.first, clip.last) for clip in clips] == [(0, 5), (5, 10), (10, 13)]
+    assert torch.equal(led_by[0], torch.ones(MOTION, *SHAPE))
+    assert torch.equal(led_by[1], -clips[0].latents[-MOTION:])
+    assert torch.equal(led_by[2], -clips[1].latents[-MOTION:])
 
 
 def test_every_step_is_reported_and_may_cancel() -> None:

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from emo_core.config import DiffusionConfig, SamplingConfig, WindowsConfig
 from emo_core.errors import InputError
+from emo_core.sampling.denoising import denoise
 from emo_core.sampling.noise import limited
 from emo_core.sampling.schedule import make_scheduler
 from emo_core.sampling.window_plan import plan_windows
-from emo_core.sampling.windows import generate_in_windows
+from emo_core.sampling.windows import predict_in_windows
 
 LOOP = WindowsConfig(overlap=3, is_loop=True, shift=2)
 LINE = WindowsConfig(overlap=4)
@@ -48,16 +49,13 @@ def test_a_perfect_model_gives_the_clean_frames(config: WindowsConfig) -> None:
         return predict
 
     steps: list[int] = []
-    made = generate_in_windows(
-        prepare,
+    made = denoise(
+        predict_in_windows(prepare, guidance=3.0, length=12, config=config),
+        torch.randn(20, 4, 3, 5),
         scheduler=make_scheduler(DiffusionConfig(), solver="ddim"),
         steps=5,
-        guidance=3.0,
-        noise_FChw=torch.randn(20, 4, 3, 5),
-        length=12,
-        config=config,
         device=torch.device("cpu"),
-        on_step=lambda clip, step, latents: steps.append(step),
+        on_step=lambda step, latents: steps.append(step),
     )
     assert torch.allclose(made, clean, atol=1e-3)
     assert steps == [0, 1, 2, 3, 4]

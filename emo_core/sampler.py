@@ -1,0 +1,234 @@
+"""A film's conditions -> its latents, by networks that are loaded: what runs the steps headless.
+
+Letters: F frames, M motion frames, C channels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .checkpoints.emo import Networks
+from .film import Clip, Film
+from .models.backbone import SharedConditions
+from .models.vae import VAE
+from .resume import FilmMemory
+from .sampling.clip_plan import ClipSpan
+from .sampling.denoising import OnStep, Predict, PredictGuided, denoise, guided
+from .sampling.generate import Motion, generate_clips
+from .sampling.held import Held
+from .sampling.noise import FilmNoise, limited
+from .sampling.retake import Retake, retake_clips, retake_together
+from .sampling.schedule import make_scheduler
+from .sampling.windows import predict_in_windows
+from .store.clips import ClipStore
+from .store.fingerprint import Fingerprint, network_fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How latents are sampled."""
+
+    solver: str
+    """One of `sampling.schedule.SOLVERS`."""
+    steps: int
+    guidance: float
+    """1 is none."""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """A part of a film that is made again, under conditions of its own."""
+
+    film: Film
+    """As long as the film itself; only the part's frames are read."""
+    how: How
+    part: Retake
+
+
+@torch.no_grad()
+def sample_film(
+    networks: Networks,
+    vae: VAE,
+    film: Film,
+    how: How,
+    *,
+    takes: Sequence[Take] = (),
+    store: ClipStore | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[Tensor]:
+    """Yield a film's latents (F, C, h, w) in order, a clip or so at a time, or all at once.
+
+    Args:
+        vae: motion frames of some families go through it.
+        takes: parts that are made again, each in the film that those before it left.
+        store: clips that are in it are not made again, others are kept in it.
+        on_step: called after every denoising step; its clip index counts all clips, those that the
+            store had too.
+    """
+    config = film.config.sampling
+    progress = _Progress(on_step)
+    weights = None if store is None else _weights_fingerprint(networks, vae, film)
+
+    def making(film: Film, how: How) -> dict[str, object]:
+        make, memory = _ClipMaker(networks, film, how, progress), None
+        if store is not None:
+            shaped_by = weights.copy().add("sampled", how)
+            memory = FilmMemory(store, film, shaped_by, make.like.device, progress.skip)
+        return {"make": make, "memory": memory}
+
+    if config.windows is not None:
+        # All frames are made together: they are one clip.
+        num_frames = film.num_sampled_frames
+        sizes = {"num_frames": num_frames, "clip_frames": num_frames, "motion": Motion()}
+        (whole,) = generate_clips(**making(film, how), **sizes)
+        latents = whole.latents[: film.num_frames]
+        for take in takes:
+            again = making(take.film, take.how)
+            latents = retake_together(
+                latents, retake=take.part, context=config.clip_frames, **again
+            )
+        yield latents
+        return
+    sizes = {
+        "num_frames": film.num_frames,
+        "clip_frames": config.clip_frames,
+        "motion": Motion(
+            num_frames=film.num_motion_frames,
+            first=film.first_motion,
+            recode=_through_pixels(vae) if config.motion.is_decoded else None,
+        ),
+    }
+    stretches = generate_clips(**making(film, how), **sizes)
+    for take in takes:
+        again = making(take.film, take.how)
+        stretches = retake_clips(stretches, retake=take.part, **again, **sizes)
+    for stretch in stretches:
+        yield stretch.latents
+
+
+class _Progress:
+    """Numbers the clips of all takes, in the order in which they are made or found."""
+
+    def __init__(self, on_step: OnStep | None) -> None:
+        self.on_step = on_step
+        self.clip = 0
+
+    def skip(self) -> None:
+        self.clip += 1
+
+    def step(self, index: int, latents: Tensor) -> None:
+        if self.on_step is not None:
+            self.on_step(self.clip, index, latents)
+
+
+class _ClipMaker:
+    """Makes clips of a film in one way; the loop's `MakeClip`."""
+
+    def __init__(self, networks: Networks, film: Film, how: How, progress: _Progress) -> None:
+        self.networks = networks
+        self.film = film
+        self.how = how
+        self.progress = progress
+        self.like = next(networks.backbone.parameters()).new_empty(0)
+        self.scheduler = make_scheduler(film.config.diffusion, solver=how.solver)
+        self.noise: FilmNoise | None = None
+
+    def __call__(self, span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        sampling = self.film.config.sampling
+        if sampling.windows is None:
+            frames = range(span.first, span.first + sampling.clip_frames)
+            predict = self._predict_clip(frames, motion)
+        else:
+            frames = range(span.first, span.last)
+            predict = predict_in_windows(
+                lambda places: self._predictor(self._window(frames, places)),
+                guidance=self.how.guidance,
+                length=sampling.clip_frames,
+                config=sampling.windows,
+            )
+        latents = denoise(
+            predict,
+            limited(self._noise(span.index, len(frames)), sampling.noise_limit),
+            scheduler=self.scheduler,
+            steps=self.how.steps,
+            device=self.like.device,
+            held=held,
+            on_step=self.progress.step,
+        )
+        self.progress.skip()
+        return latents
+
+    def _noise(self, index: int, num_frames: int) -> Tensor:
+        if self.noise is None:
+            shape = self.film.latent_shape
+            self.noise = FilmNoise(self.how.seed, clip_frames=num_frames, shape=shape)
+        return self.noise.clip(index)
+
+    @cached_property
+    def _shared(self) -> dict[bool, SharedConditions]:
+        """What all clips read alike, with all conditions and, for guidance, without."""
+        whole = self.film.clip(range(0), motion=None)
+        # Guidance of 1 is none: its other half is not asked for.
+        halves = [whole] if self.how.guidance == 1.0 else [whole, whole.unconditional()]
+        backbone = self.networks.backbone
+        return {half.is_conditional: half.share(backbone, like=self.like) for half in halves}
+
+    def _predict_clip(self, frames: range, motion_latents: Tensor | None) -> PredictGuided:
+        """Past the film's end its last sound and speed are held."""
+        motion = None
+        if motion_latents is not None:
+            motion = self.networks.reference_net.read_motion(
+                motion_latents.to(self.like),
+                identity_2TD=self.film.reference.identity_2TD,
+                is_unknown_read=False in self._shared,
+            )
+        both = self._predictor(self.film.clip(frames, motion=motion))
+
+        def predict(latents: Tensor, timestep: Tensor, step_index: int) -> Tensor:
+            return guided(*both(latents, timestep), guidance=self.how.guidance)
+
+        return predict
+
+    def _window(self, frames: range, places: list[int]) -> Clip:
+        window = tuple(frames[place] for place in places)
+        return Clip(film=self.film, frames=window, motion=None)
+
+    def _predictor(self, clip: Clip) -> Predict:
+        backbone = self.networks.backbone
+        prepared = [
+            dataclasses.replace(clip, is_conditional=is_conditional).prepare(
+                backbone, shared, like=self.like
+            )
+            for is_conditional, shared in self._shared.items()
+        ]
+
+        def predict(latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor | None]:
+            latents = latents.to(self.like)
+            answers = [backbone(latents, timestep, conditions) for conditions in prepared]
+            return answers[0], answers[1] if len(answers) > 1 else None
+
+        return predict
+
+
+def _through_pixels(vae: VAE) -> Callable[[Tensor], Tensor]:
+    """Decode, which cuts to 0..1, and encode again."""
+    return lambda latents: vae.encode(vae.decode(latents))
+
+
+def _weights_fingerprint(networks: Networks, vae: VAE, film: Film) -> Fingerprint:
+    parameter = next(networks.backbone.parameters())
+    fingerprint = Fingerprint()
+    fingerprint.add("program", f"torch {torch.__version__}")
+    fingerprint.add("computed", f"{parameter.dtype} on {parameter.device.type}")
+    fingerprint.add("backbone", network_fingerprint(networks.backbone))
+    fingerprint.add("reference_net", network_fingerprint(networks.reference_net))
+    if film.config.sampling.motion.is_decoded:
+        fingerprint.add("vae", network_fingerprint(vae))
+    return fingerprint

@@ -1,0 +1,183 @@
+"""Parts of a film made again: another take from one frame to another, joined to the old film.
+
+The start follows the old frames as any clip does. At the end the last new frames are held more and
+more at the old ones, so the two takes meet within a few frames.
+
+Letters: F frames, M motion frames, C channels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .clip_plan import ClipSpan, plan_clips
+from .generate import ClipMemory, MakeClip, Motion, Stretch, finish_clip
+from .held import Held
+
+USUAL_BLEND_FRAMES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retake:
+    """Frames of a film that are made again."""
+
+    first: int
+    last: int
+    """Exclusive."""
+    blend_frames: int
+    """After `last`, in which the new take becomes the old one."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.last:
+            raise InputError(
+                f"retake of frames {self.first} to {self.last}: expected an end behind its start."
+            )
+        if self.blend_frames < 1:
+            raise InputError(f"retake: {self.blend_frames} blended frames; expected at least 1.")
+
+    @property
+    def end(self) -> int:
+        """The first frame that is the old one again."""
+        return self.last + self.blend_frames
+
+    def share_of_old(self, frames: range) -> Tensor:
+        """How far some frames are held at the old take's, (F,)."""
+        step = torch.tensor([frame - self.last + 1 for frame in frames], dtype=torch.float32)
+        return (step / (self.blend_frames + 1)).clamp(0.0, 1.0)
+
+
+def retake_part(
+    start_s: float, end_s: float, *, fps: float, num_frames: int, blend_frames: int
+) -> Retake:
+    """Return the frames of a stretch of time.
+
+    Raises:
+        InputError: it is empty, or not inside the film.
+    """
+    duration_s = num_frames / fps
+    first, last = round(start_s * fps), min(round(end_s * fps), num_frames)
+    if not 0 <= first < last:
+        raise InputError(
+            f"retake from {start_s:g} to {end_s:g} s: expected a start before its end, inside the "
+            f"film's {duration_s:.2f} s."
+        )
+    return Retake(first=first, last=last, blend_frames=blend_frames)
+
+
+@torch.no_grad()
+def retake_clips(
+    film: Iterator[Stretch],
+    make: MakeClip,
+    retake: Retake,
+    *,
+    num_frames: int,
+    clip_frames: int,
+    motion: Motion,
+    memory: ClipMemory | None = None,
+) -> Iterator[Stretch]:
+    """Yield a film with a part made again.
+
+    What lies before `retake.first` and from `retake.end` on is the old film's, bit for bit; the
+    first new clip is led by the old frames before it. A part that begins less than a clip's motion
+    frames after the film's start begins with the film.
+
+    Args:
+        film: the old one; its later clips are led by its own.
+    """
+    old = _OldFilm(film)
+    first = retake.first if retake.first >= motion.num_frames else 0
+    end = min(retake.end, num_frames)
+    led_by = motion.first
+    if first:
+        before = None
+        for stretch in old.until(first):
+            yield stretch
+            seen = stretch.latents if before is None else torch.cat([before, stretch.latents])
+            before = seen[-max(motion.num_frames, 1) :]
+        led_by = motion.after(before)
+    for span in plan_clips(end - first, clip_frames=clip_frames):
+        placed = ClipSpan(span.index, first + span.first, first + span.last)
+        frames = range(placed.first, placed.first + clip_frames)
+        held = None
+        if frames.stop > retake.last and retake.last < num_frames:
+            share = retake.share_of_old(frames)
+            held = Held(old.frames(frames, since=retake.last), share)
+        clip = finish_clip(make, placed, led_by, held, motion=motion, memory=memory)
+        led_by = clip.motion
+        yield Stretch(placed.first, clip.latents)
+    if end < num_frames:
+        yield from old.since(end)
+
+
+@torch.no_grad()
+def retake_together(
+    latents: Tensor,
+    make: MakeClip,
+    retake: Retake,
+    *,
+    context: int,
+    memory: ClipMemory | None = None,
+) -> Tensor:
+    """As `retake_clips`, where all frames of a film (F, C, h, w) are made together in windows.
+
+    Nothing leads there, so the part's first frames are held like its last.
+
+    Args:
+        context: frames of the old film on either side that the new ones see.
+    """
+    num_frames = len(latents)
+    end = min(retake.end, num_frames)
+    frames = range(max(retake.first - context, 0), min(end + context, num_frames))
+    share = retake.share_of_old(frames)
+    if retake.first > 0:
+        step = torch.tensor([retake.first + retake.blend_frames - frame for frame in frames])
+        share = share.maximum((step / (retake.blend_frames + 1)).clamp(0.0, 1.0))
+    span = ClipSpan(0, frames.start, frames.stop)
+    held = Held(latents[frames.start : frames.stop], share)
+    clip = finish_clip(make, span, None, held, motion=Motion(), memory=memory)
+    new = clip.latents[retake.first - frames.start : end - frames.start].to(latents)
+    return torch.cat([latents[: retake.first], new, latents[end:]])
+
+
+class _OldFilm:
+    """A film's stretches, handed on or looked at."""
+
+    def __init__(self, film: Iterator[Stretch]) -> None:
+        self.film = film
+        self.seen: list[Stretch] = []
+        """Taken from the film and not handed on yet."""
+
+    def until(self, last: int) -> Iterator[Stretch]:
+        """Hand on everything before a frame."""
+        for stretch in self.film:
+            if stretch.last <= last:
+                yield stretch
+                continue
+            self.seen = [stretch]
+            if stretch.first < last:
+                yield stretch.part(stretch.first, last)
+            return
+
+    def frames(self, frames: range, *, since: int) -> Tensor:
+        """Look at some frames; those before `since` are not of interest and may be any, those
+        past the film's end are its last."""
+        while not self.seen or self.seen[-1].last < frames.stop:
+            stretch = next(self.film, None)
+            if stretch is None:
+                break
+            self.seen = [old for old in [*self.seen, stretch] if old.last > since]
+        latents = torch.cat([stretch.latents for stretch in self.seen])
+        place = torch.tensor(frames) - self.seen[0].first
+        return latents[place.clamp(0, len(latents) - 1)]
+
+    def since(self, first: int) -> Iterator[Stretch]:
+        """Hand on everything from a frame on."""
+        for stretch in chain(self.seen, self.film):
+            if stretch.last > first:
+                yield stretch.part(first, stretch.last)
