@@ -36,19 +36,23 @@ class FilmMemory:
         shaped_by: Fingerprint,
         device: torch.device,
         on_recall: Callable[[], None],
+        *,
+        start: Callable[[ClipSpan], object] = lambda span: None,
     ) -> None:
         """Remember in a store.
 
         Args:
             shaped_by: everything that shapes a clip beside the film: weights, how they are sampled
-                and the noise.
+                and the noise, unless that is of the start.
             device: where clips are wanted.
             on_recall: called for every clip that the store had.
+            start: what a clip's frames begin with, such as noise of the caller's.
         """
         self.store = store
         self.film = film
         self.device = device
         self.on_recall = on_recall
+        self.start = start
         fingerprint = shaped_by.copy()
         fingerprint.add("format", FORMAT)
         fingerprint.add("config", config_to_json(film.config))
@@ -93,6 +97,7 @@ class FilmMemory:
         fingerprint.add("audio", windows)
         fingerprint.add("speed", film.speed_windows(frames))
         fingerprint.add("moving region", film.moving_region(frames))
+        fingerprint.add("start", self.start(span))
         fingerprint.add("led by", led_by)
         fingerprint.add("held", held)
         return fingerprint.text()

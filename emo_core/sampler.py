@@ -27,7 +27,7 @@ from .sampling.retake import Retake, retake_clips, retake_together
 from .sampling.schedule import make_scheduler
 from .sampling.windows import predict_in_windows
 from .store.clips import ClipStore
-from .store.fingerprint import Fingerprint, network_fingerprint
+from .store.fingerprint import Fingerprint, tensors_fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +227,8 @@ def _weights_fingerprint(networks: Networks, vae: VAE, film: Film) -> Fingerprin
     fingerprint = Fingerprint()
     fingerprint.add("program", f"torch {torch.__version__}")
     fingerprint.add("computed", f"{parameter.dtype} on {parameter.device.type}")
-    fingerprint.add("backbone", network_fingerprint(networks.backbone))
-    fingerprint.add("reference_net", network_fingerprint(networks.reference_net))
+    fingerprint.add("backbone", tensors_fingerprint(networks.backbone.state_dict()))
+    fingerprint.add("reference_net", tensors_fingerprint(networks.reference_net.state_dict()))
     if film.config.sampling.motion.is_decoded:
-        fingerprint.add("vae", network_fingerprint(vae))
+        fingerprint.add("vae", tensors_fingerprint(vae.state_dict()))
     return fingerprint

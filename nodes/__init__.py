@@ -3,12 +3,14 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
+from .conditioning import Conditioning
 from .crop import CropFace
 from .encoding import AudioEncode, ReferenceEncode
 from .face import AudioWeights, FaceRegionNode, KeyPoints
 from .loaders import DemoInputs, LoadAudioEncoder, LoadModel
 from .paths import register_folders
-from .sampling import DDIM, Conditioning, Guider, Sampler
+from .retaking import Retake
+from .sampling import DDIM, Guider, Sampler
 from .speed import HeadSpeed
 from .stitching import ClipStitcher, mark_connected_images
 from .voice import VoiceGate
@@ -30,6 +32,7 @@ NODES: list[type[io.ComfyNode]] = [
     KeyPoints,
     AudioWeights,
     VoiceGate,
+    Retake,
 ]
 
 

@@ -26,11 +26,6 @@ class FilmToSample:
     film: Film
     reference: Reference
 
-    @property
-    def num_motion_frames(self) -> int:
-        temporal = self.film.config.backbone.temporal
-        return 0 if temporal is None else temporal.num_motion_frames
-
     def motion(self, led_by: Tensor | None) -> MotionReading | None:
         """Read what leads a clip.
 
@@ -38,12 +33,12 @@ class FilmToSample:
             led_by: latents of the frames before it in the VAE's scale, at least as many as the
                 checkpoint has motion frames; None before the film's first.
         """
-        if not self.num_motion_frames:
+        if not self.film.num_motion_frames:
             return None
         scale = self.film.config.latent_scale
         latents = self.film.first_motion
         if led_by is not None:
-            latents = led_by[-self.num_motion_frames :]
+            latents = led_by[-self.film.num_motion_frames :]
             if self.film.config.sampling.motion.is_decoded:
                 # Through pixels, which are cut to 0..1, and back.
                 latents = self.reference.vae.encode(self.reference.vae.decode(latents))
@@ -102,7 +97,9 @@ def assemble(
         fps=length.fps,
         reference=reference.reading,
         rows_RLD=emo_audio.rows_RLD,
-        speed_deg_s_F=_speeds(head_speed, emo_audio, config, node=node),
+        speed_deg_s_F=speeds_of(
+            head_speed, config, num_frames=length.num_frames, fps=length.fps, node=node
+        ),
         face=_placement(face_region, reference, node=node),
         weights=Weights(
             reference=reference_weight,
@@ -125,7 +122,14 @@ def _check_audio(audio: Audio, backbone: BackboneConfig, *, node: str) -> None:
         )
 
 
-def _speeds(speed: Speed | None, audio: Audio, config: ModelConfig, *, node: str) -> Tensor | None:
+def speeds_of(
+    speed: Speed | None, config: ModelConfig, *, num_frames: int, fps: float, node: str
+) -> Tensor | None:
+    """Head speeds of a film's frames; None leaves the speed layers out.
+
+    Raises:
+        InputError: names `node`; the checkpoint has no speed layers, or none that fast.
+    """
     if speed is None:
         return None
     buckets = config.backbone.speed
@@ -135,8 +139,7 @@ def _speeds(speed: Speed | None, audio: Audio, config: ModelConfig, *, node: str
             "has no speed layers. Disconnect it, or load a checkpoint that has them, such as the "
             "bundled demo."
         )
-    length = audio.length
-    values = speed.track.at_frames(num_frames=length.num_frames, fps=length.fps)
+    values = speed.track.at_frames(num_frames=num_frames, fps=fps)
     check_reach(values, highest=buckets.bucket_centers_deg_s[-1], name=f"{node}: head speed")
     return values
 

@@ -2,15 +2,19 @@
 
 Every sampler, scheduler, patch and preview works on it as on any model. The last frames of a clip,
 read by the ReferenceNet, lead the next. Families that sample in windows have one clip, the film.
+The loop is `emo_core.sampling`'s; here is who makes a clip.
 
-Source: EMO (arXiv 2402.17485), "Temporal Modules"; the loop is that of `emo_core.sampling`.
+Source: EMO (arXiv 2402.17485), "Temporal Modules".
 
 Letters: F frames, C channels, h and w rows and columns of latents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import comfy.model_management
 import torch
@@ -19,21 +23,65 @@ from comfy.samplers import CFGGuider
 from torch import Tensor
 
 from ..emo_core.errors import InputError
-from ..emo_core.models.reference import MotionReading
+from ..emo_core.film import Film
+from ..emo_core.resume import FilmMemory
 from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
+from ..emo_core.sampling.generate import Motion, Stretch, generate_clips
+from ..emo_core.sampling.held import Held
+from ..emo_core.sampling.noise import FilmNoise
+from ..emo_core.sampling.retake import Retake, retake_clips, retake_together
+from ..emo_core.store.clips import ClipStore
 from .film import FilmToSample
+from .fingerprints import sampling_fingerprint
 from .network import CLIP_KEY
 
+logger = logging.getLogger(__name__)
 Callback = Callable[[int, Tensor, Tensor, int], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a clip's frames begin with."""
+
+    noise_FChw: Tensor
+    latents_FChw: Tensor
+    mask_F1hw: Tensor | None
+    """1 where latents may change; None everywhere."""
+
+
+StartOf = Callable[[ClipSpan, int], Start]
+"""(clip, its frames when made whole) -> what it begins with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """A part of the film that is made again, under conditions of its own."""
+
+    film: Film
+    part: Retake
+    guidance: float
+    seed: int
 
 
 class ClipGuider(CFGGuider):
     """A GUIDER for latents of a whole film."""
 
-    def __init__(self, model: ModelPatcher, film: FilmToSample, *, guidance: float) -> None:
+    def __init__(
+        self,
+        model: ModelPatcher,
+        film: FilmToSample,
+        *,
+        guidance: float,
+        takes: Sequence[Take] = (),
+        store: ClipStore | None = None,
+    ) -> None:
         super().__init__(model)
         self.to_sample = film
         self.film = film.film
+        self.takes = takes
+        self.store = store
+        self.num_recalled = 0
+        """Clips of the last film that the store had."""
         self.set_cfg(guidance)
 
     def sample(
@@ -51,59 +99,206 @@ class ClipGuider(CFGGuider):
         self._check(latent_image)
         if sigmas.shape[-1] == 0:
             return latent_image
-        sampling_config = self.film.config.sampling
-        clip_frames = sampling_config.clip_frames
-        if sampling_config.windows is not None:
-            clip_frames = self.film.num_sampled_frames
-        clips = plan_clips(self.film.num_frames, clip_frames=clip_frames)
-        whole = len(clips) * clip_frames
-        noise = _whole_noise(noise, num_frames=whole, seed=seed or 0)
-        latent_image = _held(latent_image, num_frames=whole)
+        num_frames = self._num_clips() * self.clip_frames
+        noise = _whole_noise(noise, num_frames=num_frames, seed=seed or 0)
+        latent_image = _held(latent_image, num_frames=num_frames)
         if denoise_mask is not None:
-            denoise_mask = _held(_per_frame(denoise_mask, self.film.num_frames), num_frames=whole)
-        sampling = _Sampling(steps=sigmas.shape[-1] - 1, num_clips=len(clips), callback=callback)
-        finished: list[Tensor] = []
-        led_by: Tensor | None = None
+            denoise_mask = _per_frame(denoise_mask, self.film.num_frames)
+            denoise_mask = _held(denoise_mask, num_frames=num_frames)
+
+        def start(span: ClipSpan, num_frames: int) -> Start:
+            frames = slice(span.first, span.first + num_frames)
+            mask = None if denoise_mask is None else denoise_mask[frames]
+            return Start(noise[frames], latent_image[frames], mask)
+
+        watch = _Watch(self, sigmas=sigmas, callback=callback, is_estimate_kept=True)
+        stretches = self.stretches(
+            start, sampler, sigmas, watch=watch, disable_pbar=disable_pbar, seed=seed
+        )
+        film = torch.cat([stretch.latents for stretch in stretches])
+        watch.end_film(film)
+        return film
+
+    def stretches_of_seed(
+        self, seed: int, sampler: object, sigmas: Tensor, *, callback: Callback, disable_pbar: bool
+    ) -> Iterator[Stretch]:
+        """Yield the film that `sample` gives for ComfyUI's noise of this seed, part by part."""
+        watch = _Watch(self, sigmas=sigmas, callback=callback, is_estimate_kept=False)
+        return self.stretches(
+            self._start_of_seed(seed),
+            sampler,
+            sigmas,
+            watch=watch,
+            disable_pbar=disable_pbar,
+            seed=seed,
+        )
+
+    @property
+    def clip_frames(self) -> int:
+        """New frames per clip; all of them for families that sample in windows."""
+        sampling = self.film.config.sampling
+        return sampling.clip_frames if sampling.windows is None else self.film.num_sampled_frames
+
+    def stretches(
+        self,
+        start: StartOf,
+        sampler: object,
+        sigmas: Tensor,
+        *,
+        watch: _Watch,
+        disable_pbar: bool,
+        seed: int | None,
+    ) -> Iterator[Stretch]:
+        """Yield the film's latents in order, in the VAE's scale."""
+        self.num_recalled = 0
+        run = partial(super().sample, sampler=sampler, sigmas=sigmas, disable_pbar=disable_pbar)
+
+        def making(film: Film, start: StartOf, guidance: float, seed: int | None) -> dict:
+            make = partial(self._make, run, film, start, guidance, seed, watch)
+            memory = self._memory(film, start, sampler, sigmas, guidance, seed)
+            return {"make": make, "memory": memory}
+
+        guidance, is_noisy = self.cfg, bool(sigmas[-1] > 0)
+        if is_noisy and self.takes:
+            raise InputError(
+                "EMO Guider: the sigmas end before the film is clean, and a part is to be made "
+                "again. Give all sigmas to one sampler, or leave 'EMO Retake' out."
+            )
+        whole = making(self.film, start, guidance, seed)
+        again = [
+            (take.part, making(take.film, self._start_of_seed(take.seed), take.guidance, take.seed))
+            for take in self.takes
+        ]
         try:
-            for span in clips:
-                frames = slice(span.first, span.first + clip_frames)
-                self._set_clip(span.first, clip_frames, self._motion(led_by))
-                sampling.begin(span)
-                clip = super().sample(
-                    noise[frames],
-                    latent_image[frames],
-                    sampler,
-                    sigmas,
-                    denoise_mask=None if denoise_mask is None else denoise_mask[frames],
-                    callback=sampling.on_step,
-                    disable_pbar=disable_pbar,
-                    # Samplers that add noise on their way draw it from this: not twice the same.
-                    seed=None if seed is None else (seed + span.index) % (2**64 - 1),
-                )
-                sampling.end()
-                finished.append(clip[: span.num_frames])
-                led_by = finished[-1]
-                if sigmas[-1] > 0 and sampling.latest is not None:
-                    # The clip is still noisy; what it will become leads.
-                    led_by = self.model_patcher.model.process_latent_out(sampling.latest)
+            if self.film.config.sampling.windows is not None:
+                yield self._together(whole, again)
+                return
+            sizes = {
+                "num_frames": self.film.num_frames,
+                "clip_frames": self.clip_frames,
+                # A clip that is still noisy is led on by what it will become.
+                "motion": Motion(
+                    num_frames=self.film.num_motion_frames,
+                    recode=watch.latest_estimate if is_noisy else None,
+                ),
+            }
+            stretches = generate_clips(**whole, **sizes)
+            for part, how in again:
+                stretches = retake_clips(stretches, retake=part, **how, **sizes)
+            yield from stretches
         finally:
+            self.set_cfg(guidance)
             self._forget()
-        sampling.end_film(finished[-1])
-        return torch.cat(finished)
+
+    def _together(self, whole: dict, again: list[tuple[Retake, dict]]) -> Stretch:
+        """All frames at once, for families that sample in windows."""
+        num_frames = self.film.num_sampled_frames
+        sizes = {"num_frames": num_frames, "clip_frames": num_frames, "motion": Motion()}
+        (stretch,) = generate_clips(**whole, **sizes)
+        latents = stretch.latents[: self.film.num_frames]
+        context = self.film.config.sampling.clip_frames
+        for part, how in again:
+            latents = retake_together(latents, retake=part, context=context, **how)
+        return Stretch(0, latents)
+
+    def _make(
+        self,
+        run: Callable[..., Tensor],
+        film: Film,
+        start: StartOf,
+        guidance: float,
+        seed: int | None,
+        watch: _Watch,
+        span: ClipSpan,
+        motion: Tensor | None,
+        held: Held | None,
+    ) -> Tensor:
+        """Sample one clip; the loop's `MakeClip` once the first six are given."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        num_frames = self._num_made(span)
+        begin = start(span, num_frames)
+        latents, mask = begin.latents_FChw, begin.mask_F1hw
+        if held is not None:
+            latents, mask = held.latents_FChw, 1.0 - held.share_F[:, None, None, None]
+        clip = film.clip(
+            range(span.first, span.first + num_frames), motion=self.to_sample.motion(motion)
+        )
+        self.set_conds([[None, {CLIP_KEY: clip}]], [[None, {CLIP_KEY: clip.unconditional()}]])
+        self.set_cfg(guidance)
+        watch.begin(span)
+        made = run(
+            begin.noise_FChw,
+            latents,
+            denoise_mask=mask,
+            callback=watch.on_step,
+            # Samplers that add noise on their way draw it from this: not twice the same.
+            seed=None if seed is None else (seed + span.index) % (2**64 - 1),
+        )
+        watch.end()
+        return made
+
+    def _num_made(self, span: ClipSpan) -> int:
+        """Frames that a clip is made with; a shorter last one is made whole and cut."""
+        is_in_clips = self.film.config.sampling.windows is None
+        return self.clip_frames if is_in_clips else span.num_frames
+
+    def _num_clips(self) -> int:
+        return len(plan_clips(self.film.num_frames, clip_frames=self.clip_frames))
+
+    def _start_of_seed(self, seed: int) -> StartOf:
+        noises: dict[int, FilmNoise] = {}
+
+        def start(span: ClipSpan, num_frames: int) -> Start:
+            if num_frames not in noises:
+                shape = self.film.latent_shape
+                noises[num_frames] = FilmNoise(seed, clip_frames=num_frames, shape=shape)
+            noise = noises[num_frames].clip(span.index)
+            return Start(noise, torch.zeros_like(noise), None)
+
+        return start
+
+    def _memory(
+        self,
+        film: Film,
+        start: StartOf,
+        sampler: object,
+        sigmas: Tensor,
+        guidance: float,
+        seed: int | None,
+    ) -> FilmMemory | None:
+        if self.store is None or bool(sigmas[-1] > 0):
+            return None
+        try:
+            shaped_by = sampling_fingerprint(
+                self.model_patcher,
+                self.to_sample.reference,
+                how=[sampler, sigmas, guidance, seed],
+            )
+        except TypeError as error:
+            logger.warning(
+                "EMO: the film's clips are not kept, since something on the MODEL cannot be told "
+                "from other things: %s.",
+                error,
+            )
+            return None
+        return FilmMemory(
+            self.store,
+            film,
+            shaped_by,
+            comfy.model_management.intermediate_device(),
+            self._on_recall,
+            start=lambda span: start(span, self._num_made(span)),
+        )
+
+    def _on_recall(self) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.num_recalled += 1
 
     def _forget(self) -> None:
         """Drop the last clip's conditions; after an exception ComfyUI leaves them on the device."""
         self.original_conds = {}
         for name in ("conds", "inner_model", "loaded_models"):
             self.__dict__.pop(name, None)
-
-    def _set_clip(self, first: int, num_frames: int, motion: MotionReading | None) -> None:
-        clip = self.film.clip(range(first, first + num_frames), motion=motion)
-        self.set_conds([[None, {CLIP_KEY: clip}]], [[None, {CLIP_KEY: clip.unconditional()}]])
-
-    def _motion(self, led_by: Tensor | None) -> MotionReading | None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        return self.to_sample.motion(led_by)
 
     def _check(self, latent_image: Tensor) -> None:
         found, wanted = tuple(latent_image.shape), (self.film.num_frames, *self.film.latent_shape)
@@ -115,15 +310,26 @@ class ClipGuider(CFGGuider):
             )
 
 
-class _Sampling:
+class _Watch:
     """Joins the steps of all clips for progress, previews and the denoised output."""
 
-    def __init__(self, *, steps: int, num_clips: int, callback: Callback | None) -> None:
-        self.steps = steps
-        self.total = steps * num_clips
+    def __init__(
+        self,
+        guider: ClipGuider,
+        *,
+        sigmas: Tensor,
+        callback: Callback | None,
+        is_estimate_kept: bool,
+    ) -> None:
+        self.guider = guider
+        self.steps = sigmas.shape[-1] - 1
         self.callback = callback
+        self.is_estimate_kept = is_estimate_kept
         self.estimates: list[Tensor] = []
-        """The last clean estimate of every finished clip, in the model's scale."""
+        """The last clean estimate of every clip that was made, in the model's scale."""
+        self.num_made = 0
+        spans = [guider.film.num_frames, *(take.part.num_frames for take in guider.takes)]
+        self.total = self.steps * sum(-(-frames // guider.clip_frames) for frames in spans)
 
     def begin(self, span: ClipSpan) -> None:
         self.span = span
@@ -133,18 +339,31 @@ class _Sampling:
         """ComfyUI's callback. Previews show the first frame they get: the clip's newest."""
         self.latest = x0[: self.span.num_frames]
         if self.callback is not None:
-            done = min(self.span.index * self.steps + step, self.total - 1)
-            self.callback(done, self.latest[-1:], x, self.total)
+            passed = (self.num_made + self.guider.num_recalled) * self.steps
+            self.callback(min(passed + step, self.total - 1), self.latest[-1:], x, self.total)
 
     def end(self) -> None:
         """A few samplers report no step at all; their clip is its own estimate then."""
-        if self.latest is not None:
+        self.num_made += 1
+        if self.latest is not None and self.is_estimate_kept:
             self.estimates.append(self.latest)
 
-    def end_film(self, x: Tensor) -> None:
+    def latest_estimate(self, latents: Tensor) -> Tensor:
+        """What some last frames will become."""
+        if self.latest is None:
+            return latents
+        clean = self.guider.model_patcher.model.process_latent_out(self.latest)
+        return clean[-len(latents) :]
+
+    def end_film(self, film: Tensor) -> None:
         """ComfyUI keeps what the very last callback passes as the denoised output."""
-        if self.callback is not None and self.estimates:
-            self.callback(self.total - 1, torch.cat(self.estimates), x, self.total)
+        if self.callback is None or not (self.estimates or self.guider.num_recalled):
+            return
+        if self.guider.num_recalled or self.guider.takes:  # These are clean.
+            estimate = self.guider.model_patcher.model.process_latent_in(film)
+        else:
+            estimate = torch.cat(self.estimates)[: len(film)]
+        self.callback(self.total - 1, estimate, film, self.total)
 
 
 def _whole_noise(noise: Tensor, *, num_frames: int, seed: int) -> Tensor:

@@ -16,6 +16,8 @@ from ..emo_core.files.pickles import PICKLE_ENDINGS
 
 MODELS = "emo"
 AUDIO_ENCODERS = "audio_encoders"
+STORE_FOLDER = "emo_clips"
+"""In ComfyUI's user folder."""
 
 
 def register_folders() -> None:
@@ -53,3 +55,15 @@ def files_beside(path: Path) -> tuple[tuple[str, int, int], ...]:
     endings = {".safetensors", *PICKLE_ENDINGS}
     found = [(entry, entry.stat()) for entry in path.parent.iterdir() if entry.suffix in endings]
     return tuple(sorted((entry.name, stat.st_size, stat.st_mtime_ns) for entry, stat in found))
+
+
+def store_path() -> Path:
+    """Where finished clips are kept; the temporary folder is emptied at every start."""
+    return Path(folder_paths.get_user_directory()) / STORE_FOLDER
+
+
+def temp_folder() -> Path:
+    """ComfyUI's folder for what nobody keeps."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,4 +1,4 @@
-"""Nodes that sample: a guider for ComfyUI's samplers, one clip for KSampler, and all in one.
+"""Nodes that sample a film: a guider for ComfyUI's samplers, and all in one.
 
 Their inputs about the film go to `assemble` by name.
 """
@@ -15,22 +15,25 @@ import latent_preview
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
+from server import PromptServer
 
-from ..emo_core.errors import InputError
+from ..emo_core.files.on_disk import TensorOnDisk
 from ..emo_core.film import Film
-from ..emo_core.models.reference import MotionReading
+from ..emo_core.store.clips import LARGEST_BYTES, ClipStore
 from .ddim import ddim_schedule
-from .film import FilmToSample, assemble, config_of
+from .film import assemble, config_of
 from .guider import ClipGuider
-from .network import CLIP_KEY
-from .types import AudioType, FaceRegionType, ReferenceType, SpeedType
+from .paths import STORE_FOLDER, store_path, temp_folder
+from .retaking import takes_of
+from .types import AudioType, FaceRegionType, ReferenceType, RetakeType, RetakeWire, SpeedType
 
 logger = logging.getLogger(__name__)
 FPS_KEY = "emo_fps"
 """Key of a LATENT that carries the film's frame rate to the stitcher."""
 MEDIAN_KEY = "emo_median"
 """Key of a LATENT whose family passes its frames through a median."""
+FILE_KEY = "emo_file"
+"""Key of a LATENT whose samples lie in a file: the `TensorOnDisk`, which can be released."""
 AUTO = "auto"
 USUAL_SAMPLER, USUAL_SCHEDULER = "dpmpp_2m", "sgm_uniform"
 Latent = dict[str, object]
@@ -77,6 +80,26 @@ def weight_inputs() -> list[io.Input]:
     ]
 
 
+def long_film_inputs() -> list[io.Input]:
+    """What sampling nodes have for long films; added after the first release, so last."""
+    return [
+        RetakeType.Input(
+            "retake",
+            optional=True,
+            tooltip="From EMO Retake: parts that are made again; the rest stays as it is.",
+        ),
+        io.Boolean.Input(
+            "keep_clips",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip=f"Keeps every finished clip in ComfyUI's user folder, under {STORE_FOLDER}: "
+            "after a crash or a change in a later part only what is missing is made. At most "
+            f"{LARGEST_BYTES // 10**9} GB; the oldest go first.",
+        ),
+    ]
+
+
 def guidance_input() -> io.Input:
     return io.Float.Input(
         "guidance",
@@ -102,7 +125,7 @@ class Guider(io.ComfyNode):
             "the one before, or all frames together in windows (EchoMimic, V-Express). For "
             "SamplerCustomAdvanced; connect its LATENT there too.",
             search_aliases=["temporal sampler", "clip sampler", "motion frames"],
-            inputs=[*film_inputs(), guidance_input(), *weight_inputs()],
+            inputs=[*film_inputs(), guidance_input(), *weight_inputs(), *long_film_inputs()],
             outputs=[
                 io.Guider.Output(),
                 io.Latent.Output(tooltip="Empty, with exactly the frames of the voice."),
@@ -113,118 +136,13 @@ class Guider(io.ComfyNode):
     def execute(
         cls,
         guidance: float,
+        retake: tuple[RetakeWire, ...] = (),
+        keep_clips: bool = True,
         **film_inputs: object,
     ) -> io.NodeOutput:
-        to_sample = assemble(node=cls.NAME, **film_inputs)
-        film = to_sample.film
-        guidance = guidance or film.config.sampling.guidance
-        guider = ClipGuider(film_inputs["model"], to_sample, guidance=guidance)
-        return io.NodeOutput(guider, _empty_latent(film, film.num_frames))
-
-
-class Conditioning(io.ComfyNode):
-    NAME = "EMO Conditioning"
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="EMO_Conditioning",
-            display_name=cls.NAME,
-            category="EMO/sampling",
-            description="One clip of the film for a stock KSampler. Chain several by feeding the "
-            "sampled LATENT of one into previous of the next.",
-            search_aliases=["ksampler", "one clip"],
-            inputs=[
-                *film_inputs(),
-                io.Latent.Input(
-                    "previous",
-                    optional=True,
-                    tooltip="The clip before, sampled: its last frames lead this one. Leave it out "
-                    "for the film's first clip.",
-                ),
-                io.Int.Input(
-                    "first_frame",
-                    default=0,
-                    min=0,
-                    max=1_000_000,
-                    tooltip="Frame of the film that this clip begins with.",
-                ),
-                io.Int.Input(
-                    "num_frames",
-                    display_name="frames",
-                    default=0,
-                    min=0,
-                    max=100_000,
-                    tooltip="Frames of this clip. 0 takes the clip length that the checkpoint was "
-                    "made for, more needs Context Windows (Manual); for EchoMimic and V-Express 0 "
-                    "takes all, since they bring their windows.",
-                ),
-                *weight_inputs(),
-            ],
-            outputs=[
-                io.Conditioning.Output("positive", display_name="positive"),
-                io.Conditioning.Output("negative", display_name="negative"),
-                io.Latent.Output(tooltip="Empty, of this clip's frames."),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        first_frame: int,
-        num_frames: int,
-        previous: Latent | None = None,
-        **film_inputs: object,
-    ) -> io.NodeOutput:
-        to_sample = assemble(node=cls.NAME, **film_inputs)
-        film = to_sample.film
-        if first_frame >= film.num_frames:
-            raise InputError(
-                f"{cls.NAME}: first_frame is {first_frame}, but the film has {film.num_frames} "
-                "frames. Choose an earlier one, or give more sound."
-            )
-        sampling = film.config.sampling
-        left = film.num_frames - first_frame
-        usual = sampling.clip_frames if sampling.windows is None else left
-        frames = min(num_frames or usual, left)
-        clip = film.clip(
-            range(first_frame, first_frame + frames), motion=cls._motion(to_sample, previous)
-        )
-        positive = [[None, {CLIP_KEY: clip}]]
-        negative = [[None, {CLIP_KEY: clip.unconditional()}]]
-        return io.NodeOutput(positive, negative, _empty_latent(film, frames))
-
-    @classmethod
-    def _motion(cls, to_sample: FilmToSample, previous: Latent | None) -> MotionReading | None:
-        if previous is not None and not to_sample.num_motion_frames:
-            raise InputError(
-                f"{cls.NAME}: previous is connected, but checkpoints of family "
-                f"{to_sample.film.config.family} have no motion frames and sample all frames "
-                "together. Disconnect it, and leave num_frames at 0."
-            )
-        if previous is not None:
-            samples: Tensor = previous["samples"]
-            wanted = to_sample.film.latent_shape
-            if tuple(samples.shape[1:]) != wanted:
-                raise InputError(
-                    f"{cls.NAME}: previous has frames of shape {list(samples.shape[1:])}; this "
-                    f"film's are {list(wanted)} (channels, rows, columns). Connect the sampled "
-                    "clip of the same film."
-                )
-            if len(samples) < to_sample.num_motion_frames:
-                raise InputError(
-                    f"{cls.NAME}: previous has {len(samples)} frames. Expected at least "
-                    f"{to_sample.num_motion_frames}, which lead the next clip."
-                )
-        reading = to_sample.motion(None if previous is None else previous["samples"])
-        if reading is None:
-            return None
-        place = comfy.model_management.intermediate_device()
-        known, unknown = (
-            {name: value.to(place) for name, value in features.items()}
-            for features in (reading.known, reading.unknown)
-        )
-        return MotionReading(known=known, unknown=unknown)
+        guider = _guider(cls.NAME, guidance, retake, keep_clips, film_inputs)
+        film = guider.film
+        return io.NodeOutput(guider, empty_latent(film, film.num_frames))
 
 
 class Sampler(io.ComfyNode):
@@ -273,8 +191,10 @@ class Sampler(io.ComfyNode):
                     "read where sampler_name auto is DDIM, which has its own schedule.",
                 ),
                 *weight_inputs(),
+                *long_film_inputs(),
             ],
             outputs=[io.Latent.Output(tooltip="The film, for EMO Clip Stitcher.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -285,12 +205,13 @@ class Sampler(io.ComfyNode):
         guidance: float,
         sampler_name: str,
         scheduler: str,
+        retake: tuple[RetakeWire, ...] = (),
+        keep_clips: bool = True,
         **film_inputs: object,
     ) -> io.NodeOutput:
-        to_sample = assemble(node=cls.NAME, **film_inputs)
-        film, model = to_sample.film, film_inputs["model"]
+        guider = _guider(cls.NAME, guidance, retake, keep_clips, film_inputs)
+        film, model = guider.film, film_inputs["model"]
         defaults = film.config.sampling
-        guider = ClipGuider(model, to_sample, guidance=guidance or defaults.guidance)
         steps = steps or defaults.steps
         if sampler_name == AUTO and defaults.solver == "ddim":
             sampler, sigmas = ddim_schedule(model, steps=steps)
@@ -303,17 +224,22 @@ class Sampler(io.ComfyNode):
                 USUAL_SCHEDULER if scheduler == AUTO else scheduler,
                 steps,
             )
-        latent = _empty_latent(film, film.num_frames)
-        samples = guider.sample(
-            comfy.sample.prepare_noise(latent["samples"], seed),
-            latent["samples"],
+        stretches = guider.stretches_of_seed(
+            seed,
             sampler,
             sigmas,
             callback=latent_preview.prepare_callback(model, steps),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=seed,
         )
-        latent["samples"] = samples.to(comfy.model_management.intermediate_device())
+        # Latents of a long film would fill the memory: they lie in a file.
+        latents = TensorOnDisk(temp_folder(), row_shape=film.latent_shape)
+        for stretch in stretches:
+            latents.append(stretch.latents)
+        if guider.num_recalled:
+            text = f"{guider.num_recalled} clips were in {guider.store.folder}"
+            PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
+        latent = empty_latent(film, film.num_frames)
+        latent |= {"samples": latents.tensor(), FILE_KEY: latents}
         return io.NodeOutput(latent)
 
 
@@ -348,7 +274,27 @@ class DDIM(io.ComfyNode):
         return io.NodeOutput(*ddim_schedule(model, steps=steps or config.sampling.steps))
 
 
-def _empty_latent(film: Film, num_frames: int) -> Latent:
+def _guider(
+    node: str,
+    guidance: float,
+    retakes: tuple[RetakeWire, ...],
+    is_kept: bool,
+    film_inputs: dict[str, object],
+) -> ClipGuider:
+    """Bring a film, its retakes and its store together."""
+    to_sample = assemble(node=node, **film_inputs)
+    guidance = guidance or to_sample.film.config.sampling.guidance
+    return ClipGuider(
+        film_inputs["model"],
+        to_sample,
+        guidance=guidance,
+        takes=takes_of(retakes, to_sample, guidance=guidance, node=node),
+        store=ClipStore(store_path()) if is_kept else None,
+    )
+
+
+def empty_latent(film: Film, num_frames: int) -> Latent:
+    """A LATENT of zeros that says what the stitcher wants to know."""
     samples = torch.zeros(
         (num_frames, *film.latent_shape), device=comfy.model_management.intermediate_device()
     )

@@ -5,7 +5,7 @@ Letters: R rows of sound, L encoder layers, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,7 @@ AudioEncoderType = io.Custom("EMO_AUDIO_ENCODER")
 AudioType = io.Custom("EMO_AUDIO")
 FaceRegionType = io.Custom("EMO_FACE_REGION")
 SpeedType = io.Custom("EMO_SPEED")
+RetakeType = io.Custom("EMO_RETAKE")
 FaceLandmarksType = io.Custom("FACE_LANDMARKS")
 """Core's: {"frames": [[face, ...] per frame], "image_size": (H, W), ...}."""
 FaceAnalysisTypes = [io.Custom("INSIGHTFACE"), io.Custom("FACEANALYSIS"), io.FaceAnalysis]
@@ -126,3 +127,19 @@ class Speed:
     """EMO_SPEED: how fast the head turns over the film."""
 
     track: SpeedTrack
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetakeWire:
+    """A part of a film that is to be made again; EMO_RETAKE is a tuple of these, in order."""
+
+    start_s: float
+    end_s: float
+    seed: int
+    blend_frames: int
+    guidance: float | None
+    """None: the film's."""
+    head_speed: Speed | None
+    """None: the film's."""
+    weights: Mapping[str, float]
+    """Of `Weights`, those that differ from the film's."""

@@ -58,15 +58,14 @@ def denoise(
         )
     for step_index, timestep in enumerate(scheduler.timesteps):
         timestep = timestep.to(device)
+        seen = latents if holding is None else holding.seen(latents, timestep)
+        prediction = predict(scheduler.scale_model_input(seen, timestep), timestep, step_index)
         if holding is not None:
-            latents = holding.before(latents, timestep)
-        prediction = predict(scheduler.scale_model_input(latents, timestep), timestep, step_index)
-        if holding is not None:
-            prediction = holding.after(prediction, latents, timestep)
+            prediction = holding.predicted(prediction, seen, latents, timestep)
         latents = scheduler.step(prediction, timestep, latents).prev_sample
         if on_step is not None:
             on_step(step_index, latents)
-    return latents if held is None else held.to(device).mixed(latents, held.to(device).latents_FChw)
+    return latents
 
 
 def guided(conditional: Tensor, unconditional: Tensor | None, *, guidance: float) -> Tensor:

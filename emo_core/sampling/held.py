@@ -53,23 +53,23 @@ class HeldSteps:
         self.alphas_bar = alphas_bar
         self.prediction_type = prediction_type
 
-    def before(self, latents_FChw: Tensor, timestep: Tensor) -> Tensor:
-        """Set held frames to their latents under the noise of this timestep."""
+    def seen(self, latents_FChw: Tensor, timestep: Tensor) -> Tensor:
+        """What the model sees: held frames are their latents under the noise of this timestep."""
         signal, spread = self._scales(timestep)
         noisy = signal * self.held.latents_FChw + spread * self.noise_FChw
         return self.held.mixed(latents_FChw, noisy)
 
-    def after(self, prediction_FChw: Tensor, latents_FChw: Tensor, timestep: Tensor) -> Tensor:
-        """Change the prediction for `latents_FChw` so that its clean estimate is the held one."""
+    def predicted(
+        self, prediction_FChw: Tensor, seen_FChw: Tensor, latents_FChw: Tensor, timestep: Tensor
+    ) -> Tensor:
+        """Turn the model's prediction for what it saw into one for `latents_FChw`, with the held
+        clean estimate."""
         signal, spread = self._scales(timestep)
         if self.prediction_type == "epsilon":
-            # At no signal the estimate is not defined; the prediction then stays.
-            if signal == 0:
-                return prediction_FChw
-            clean = (latents_FChw - spread * prediction_FChw) / signal
+            clean = (seen_FChw - spread * prediction_FChw) / signal
             mixed = self.held.mixed(clean, self.held.latents_FChw)
             return (latents_FChw - signal * mixed) / spread
-        clean = signal * latents_FChw - spread * prediction_FChw
+        clean = signal * seen_FChw - spread * prediction_FChw
         mixed = self.held.mixed(clean, self.held.latents_FChw)
         return (signal * latents_FChw - mixed) / spread
 

@@ -46,6 +46,11 @@ class Retake:
         """The first frame that is the old one again."""
         return self.last + self.blend_frames
 
+    @property
+    def num_frames(self) -> int:
+        """With the blend."""
+        return self.end - self.first
+
     def share_of_old(self, frames: range) -> Tensor:
         """How far some frames are held at the old take's, (F,)."""
         step = torch.tensor([frame - self.last + 1 for frame in frames], dtype=torch.float32)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 VALUES_PER_TENSOR = 64
 """Of a network's tensors, that are hashed."""
@@ -77,10 +77,10 @@ class Fingerprint:
         self._hash.update(len(data).to_bytes(8, "little") + data)
 
 
-def network_fingerprint(network: nn.Module) -> str:
-    """Return the fingerprint of a network's weights."""
+def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Return the fingerprint of a network's weights; values are read in places."""
     fingerprint = Fingerprint()
-    for name, tensor in network.state_dict().items():
+    for name, tensor in tensors.items():
         flat = tensor.detach().reshape(-1)
         count = min(len(flat), VALUES_PER_TENSOR)
         places = torch.linspace(0, max(len(flat) - 1, 0), count).round().long()

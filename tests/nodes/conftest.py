@@ -77,11 +77,15 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyFiles:
 
 
 @pytest.fixture(scope="session")
-def pack():
-    """The pack's `nodes` package, imported inside ComfyUI."""
+def pack(tmp_path_factory: pytest.TempPathFactory):
+    """The pack's `nodes` package, imported inside ComfyUI, with folders of the test's own."""
     load_pack(COMFYUI)
+    import folder_paths
     from emo_pack import nodes
 
+    folder = tmp_path_factory.mktemp("comfyui_folders")
+    folder_paths.set_temp_directory(str(folder / "temp"))
+    folder_paths.set_user_directory(str(folder / "user"))
     return nodes
 
 

@@ -34,6 +34,7 @@ class Graph:
             "reference_weight": 1.0,
             "audio_weight": 1.0,
             "speed_weight": 1.0,
+            "keep_clips": False,
         }
 
     def film(
@@ -51,6 +52,7 @@ class Graph:
 
     def conditioning(self, *, first_frame: int = 0, num_frames: int = 0, **inputs: Any) -> tuple:
         inputs = self.film_inputs() | inputs
+        del inputs["keep_clips"]
         made = self.node("Conditioning").execute(first_frame, num_frames, **inputs)
         return made.args
 

@@ -1,0 +1,115 @@
+"""What shapes a clip in ComfyUI, as a fingerprint: weights, LoRAs, patches, sampler, schedule.
+
+Anything may be patched onto a MODEL. What cannot be seen through is refused, so that a clip is made
+again rather than taken for another one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+
+import comfyui_version
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from ..emo_core.checkpoints.families import open_checkpoint
+from ..emo_core.store.fingerprint import Fingerprint, tensors_fingerprint
+from .types import Reference
+
+PLAIN_KINDS = (torch.dtype, torch.device, enum.Enum, bytes, type, ModuleType)
+WHOLE_VALUES = 1 << 16
+"""Larger tensors of patches are read in places, as weights are."""
+
+
+def sampling_fingerprint(
+    patcher: ModelPatcher, reference: Reference, *, how: list[object]
+) -> Fingerprint:
+    """Of everything but the film and what a clip starts from.
+
+    Args:
+        how: sampler, schedule and the like.
+
+    Raises:
+        TypeError: something cannot be seen through; says what.
+    """
+    if patcher.cached_patcher_init is None:
+        raise TypeError("the MODEL does not say which file it comes from")
+    _, (path, *_) = patcher.cached_patcher_init
+    checkpoint = open_checkpoint(path)
+    fingerprint = Fingerprint()
+    fingerprint.add("program", f"torch {torch.__version__}, ComfyUI {comfyui_version.__version__}")
+    fingerprint.add("computed", f"{patcher.model_dtype()} on {patcher.load_device}")
+    for network in ("backbone", "reference_net"):
+        fingerprint.add(network, tensors_fingerprint(checkpoint.views(network)))
+    if checkpoint.config.sampling.motion.is_decoded:
+        fingerprint.add("vae", tensors_fingerprint(reference.vae.first_stage_model.state_dict()))
+    for name, value in (
+        ("patches", patcher.patches),
+        ("object patches", patcher.object_patches),
+        ("options", patcher.model_options),
+        ("hooks", patcher.hook_patches),
+        ("injections", patcher.injections),
+        ("additional models", patcher.additional_models),
+        ("how", how),
+    ):
+        fingerprint.add(name, _Seen().plain(value, name))
+    return fingerprint
+
+
+class _Seen:
+    """Turns values into what a `Fingerprint` takes."""
+
+    def __init__(self) -> None:
+        self.path: list[int] = []
+        """Of the objects that lie round the one at hand; some hold each other."""
+
+    def plain(self, value: object, name: str) -> object:
+        """Return the value in plain kinds.
+
+        Raises:
+            TypeError: it cannot be seen through; names where it lies.
+        """
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if id(value) in self.path:
+            return f"round {len(self.path) - self.path.index(id(value))}"
+        self.path.append(id(value))
+        try:
+            return self._of_object(value, name)
+        finally:
+            self.path.pop()
+
+    def _of_object(self, value: object, name: str) -> object:
+        if isinstance(value, Tensor):
+            is_small = value.numel() <= WHOLE_VALUES
+            return value if is_small else tensors_fingerprint({"": value})
+        if isinstance(value, (list, tuple)):
+            return [self.plain(part, f"{name}[{place}]") for place, part in enumerate(value)]
+        if isinstance(value, (set, frozenset)):
+            return sorted(str(self.plain(part, name)) for part in value)
+        if isinstance(value, Mapping):
+            plain_keys = {key: str(self.plain(key, name)) for key in value}
+            return {plain_keys[key]: self.plain(value[key], f"{name}.{key}") for key in value}
+        if value is ... or isinstance(value, PLAIN_KINDS):
+            return repr(value)
+        if isinstance(value, partial):
+            return self.plain([value.func, value.args, value.keywords], name)
+        if isinstance(value, MethodType):
+            return self.plain([value.__func__, value.__self__], name)
+        if isinstance(value, FunctionType):
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            parts = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+            return [value.__module__, value.__qualname__, self.plain(parts, value.__qualname__)]
+        if isinstance(value, CodeType):
+            consts = self.plain(list(value.co_consts), name)
+            return [value.co_code.hex(), list(value.co_names), consts]
+        if isinstance(value, nn.Module):
+            return [type(value).__qualname__, tensors_fingerprint(value.state_dict())]
+        if hasattr(value, "__dict__") and not isinstance(value, BuiltinFunctionType):
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            return [kind, self.plain(vars(value), kind)]
+        raise TypeError(f"{name}: a {type(value).__name__} cannot be seen through")
