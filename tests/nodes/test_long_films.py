@@ -1,4 +1,4 @@
-"""The clip store and retakes in ComfyUI: what is there is not made again, and never wrongly taken."""
+"""Clip store and retakes in ComfyUI: what is there is not made again, and never wrongly taken."""
 
 import dataclasses
 from pathlib import Path

@@ -1,0 +1,98 @@
+"""Retakes of real films, in clips and in windows, with and without a store."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_networks
+from torch import Tensor
+
+from emo_core.audio.waveform import Waveform
+from emo_core.config import WindowsConfig
+from emo_core.errors import InputError
+from emo_core.film import Film
+from emo_core.models.backbone import Weights
+from emo_core.models.vae import VAE
+from emo_core.pipeline import AnimateSettings, Animator, RetakeSettings
+from emo_core.store.clips import ClipStore
+
+SETTINGS = AnimateSettings(steps=2, seed=3, speed_deg_s=12.0)
+NUM_FRAMES = 19
+"""Of clips or windows of four."""
+
+
+def animator_and_film(windows: WindowsConfig | None) -> tuple[Animator, Film]:
+    networks = tiny_networks()
+    sampling = dataclasses.replace(networks.config.sampling, windows=windows)
+    config = dataclasses.replace(networks.config, sampling=sampling)
+    networks = dataclasses.replace(networks, config=config)
+    torch.manual_seed(0)
+    animator = Animator(networks, VAE(scale=1.0).eval(), networks.front_end)
+    sound = 0.2 * torch.randn(1, 12160, generator=torch.Generator().manual_seed(1))
+    portrait = torch.rand(80, 80, 3, generator=torch.Generator().manual_seed(2))
+    film = animator.film(portrait, Waveform(sound, 16000), settings=SETTINGS)
+    assert film.num_frames == NUM_FRAMES
+    return animator, film
+
+
+def sample(
+    made: tuple[Animator, Film], retakes: list[RetakeSettings], store: ClipStore | None = None
+) -> tuple[Tensor, int]:
+    """The film's latents, and how many clips were really made."""
+    animator, film = made
+    steps: list[int] = []
+    latents = animator.sample(
+        film,
+        settings=SETTINGS,
+        retakes=retakes,
+        store=store,
+        on_step=lambda clip, step, latents: steps.append(clip),
+    )
+    return torch.cat(list(latents)), len(set(steps))
+
+
+def part(**changes: object) -> RetakeSettings:
+    """Frames 7 to 12 with a blend up to 15."""
+    usual = {"start_s": 0.28, "end_s": 0.48, "seed": 9, "blend_frames": 3}
+    return RetakeSettings(**(usual | changes))
+
+
+@pytest.mark.parametrize(
+    "windows", [None, WindowsConfig(overlap=2), WindowsConfig(overlap=1, is_loop=True, shift=1)]
+)
+def test_a_retake_changes_its_part_alone(windows: WindowsConfig | None, tmp_path: Path) -> None:
+    made, store = animator_and_film(windows), ClipStore(tmp_path)
+    old, count = sample(made, [], store)
+    assert count == (5 if windows is None else 1)
+    new, count = sample(made, [part()], store)
+    assert count == (2 if windows is None else 1)
+    assert torch.equal(new[:7], old[:7]) and torch.equal(new[15:], old[15:])
+    assert (new[7:15] != old[7:15]).flatten(1).any(dim=1).all()
+    assert sample(made, [part()], store)[1] == 0
+    assert torch.equal(sample(made, [part()])[0], new), "the store changes nothing"
+
+
+@pytest.mark.parametrize("windows", [None, WindowsConfig(overlap=2)])
+def test_what_a_retake_names_shapes_it(windows: WindowsConfig | None, tmp_path: Path) -> None:
+    made, store = animator_and_film(windows), ClipStore(tmp_path)
+    seen = [sample(made, [], store)[0]]
+    for change in (
+        {},
+        {"seed": 10},
+        {"guidance": 4.0},
+        {"speed_deg_s": 30.0},
+        {"weights": Weights(audio=1.5)},
+        {"start_s": 0.24},
+        {"blend_frames": 2},
+    ):
+        film, count = sample(made, [part(**change)], store)
+        assert count > 0, change
+        assert not any(torch.equal(film, other) for other in seen), change
+        seen.append(film)
+
+
+def test_a_head_speed_that_the_checkpoint_cannot_have() -> None:
+    made = animator_and_film(None)
+    with pytest.raises(InputError, match="500"):
+        sample(made, [part(speed_deg_s=500.0)])
