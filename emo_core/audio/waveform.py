@@ -24,11 +24,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
+from ..files.on_disk import TensorOnDisk
 
 logger = logging.getLogger(__name__)
 
 SILENCE_PEAK = 1e-5
 """A waveform whose loudest sample is below this (-100 dB of full scale) counts as silent."""
+
+STRETCH_SAMPLES = 1 << 20
+"""Samples of each channel that are looked at together."""
+
+FILTER_REACH = 8
+"""Samples, of the lower of two rates, on which a resampled one depends to each side, rounded up
+(torchaudio's filter has 6 zero crossings and a roll-off of 0.99)."""
 
 MAX_DAMAGED_SHARE = 0.1
 """Share of undecodable packets up to which a file is still used, as players do."""
@@ -51,20 +59,41 @@ class Waveform:
 
     samples: Tensor
     sample_rate_hz: int
+    file: TensorOnDisk | None = None
+    """Where the samples lie, if not in memory."""
 
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.samples.shape[-1] / self.sample_rate_hz
 
+    def stretches(self) -> Iterator[Tensor]:
+        """Yield the samples in pieces (C, n) of a bounded size."""
+        for piece in self.samples.split(STRETCH_SAMPLES, dim=-1):
+            yield piece
+            self.release()
 
-def read_audio(path: str | Path, *, start_s: float = 0.0, end_s: float | None = None) -> Waveform:
+    def release(self) -> None:
+        """Give back the memory of samples that lie in a file."""
+        if self.file is not None:
+            self.file.release()
+
+
+def read_audio(
+    path: str | Path,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    folder: Path | None = None,
+) -> Waveform:
     """Decode the first audio stream of a file, or the part of it from `start_s` to `end_s`.
 
     Args:
         path: any file that FFmpeg can decode; a video's sound is read the same way.
         start_s: where to begin, in seconds after the first sample.
         end_s: where to stop; None reads to the end.
+        folder: where to put the samples, so that a long sound costs no memory; None keeps them in
+            memory.
 
     Returns:
         Samples round(start * rate) up to round(end * rate) at the file's own rate. Mono and stereo
@@ -89,7 +118,7 @@ def read_audio(path: str | Path, *, start_s: float = 0.0, end_s: float | None = 
             "start; raise the end or leave it out to read to the end of the file."
         )
 
-    waveform = _decode(path, start_s=start_s, end_s=end_s)
+    waveform = _decode(path, start_s=start_s, end_s=end_s, folder=folder)
     _check_samples(waveform, name=str(path))
     return waveform
 
@@ -105,7 +134,7 @@ def check_waveform(waveform: Waveform, *, name: str) -> None:
         name: what the message calls the waveform: its path, or the input it came from.
     """
     _check_samples(waveform, name=name)
-    peak = waveform.samples.abs().amax().item()
+    peak = max(piece.abs().amax().item() for piece in waveform.stretches())
     if peak < SILENCE_PEAK:
         raise InputError(
             f"{name}: the sound is silent; its loudest sample is {peak:.1e}. Expected speech or "
@@ -114,21 +143,41 @@ def check_waveform(waveform: Waveform, *, name: str) -> None:
         )
 
 
-def resample(waveform: Waveform, *, sample_rate_hz: int) -> Waveform:
+def resample(waveform: Waveform, *, sample_rate_hz: int, is_mixed: bool = False) -> Waveform:
     """The same sound at another rate, with round(N * out / in) samples, at least one.
 
     torchaudio returns the ceiling of that length; the sample too many is cut. Rates without a small
-    common ratio are approximated, see `MAX_RESAMPLING_TERM`.
+    common ratio are approximated, see `MAX_RESAMPLING_TERM`. A long sound is filtered in stretches
+    that overlap by the filter's reach, with the result of filtering it at once.
+
+    Args:
+        is_mixed: take the mean of the channels.
     """
-    if sample_rate_hz == waveform.sample_rate_hz:
-        return waveform
     ratio = Fraction(waveform.sample_rate_hz, sample_rate_hz)
     if max(ratio.numerator, ratio.denominator) > MAX_RESAMPLING_TERM:
         bound = MAX_RESAMPLING_TERM * min(1.0, 1.0 / float(ratio))
         ratio = ratio.limit_denominator(max(1, int(bound)))
-    samples = torchaudio.functional.resample(waveform.samples, ratio.numerator, ratio.denominator)
-    num_samples = waveform.samples.shape[-1] * sample_rate_hz / waveform.sample_rate_hz
-    num_missing = max(1, round(num_samples)) - samples.shape[-1]
+    if ratio == 1 and not is_mixed:
+        return Waveform(waveform.samples, sample_rate_hz, waveform.file)
+    # Whole steps of the filter, so that every stretch falls on the same samples.
+    stretch = max(1, STRETCH_SAMPLES // ratio.numerator) * ratio.numerator
+    reach = math.ceil(FILTER_REACH * max(ratio, 1) / ratio.numerator + 1) * ratio.numerator
+    num_samples = waveform.samples.shape[-1]
+    pieces = []
+    for first in range(0, max(num_samples, 1), stretch):
+        begin = max(0, first - reach)
+        piece = waveform.samples[:, begin : first + stretch + reach]
+        if is_mixed:
+            piece = piece.mean(dim=0, keepdim=True)
+        piece = torchaudio.functional.resample(piece, ratio.numerator, ratio.denominator)
+        skipped = (first - begin) // ratio.numerator * ratio.denominator
+        is_last = first + stretch >= num_samples
+        kept = None if is_last else skipped + stretch // ratio.numerator * ratio.denominator
+        pieces.append(piece[:, skipped:kept])
+        waveform.release()
+    samples = torch.cat(pieces, dim=-1)
+    wanted = num_samples * sample_rate_hz / waveform.sample_rate_hz
+    num_missing = max(1, round(wanted)) - samples.shape[-1]
     return Waveform(functional.pad(samples, (0, num_missing)), sample_rate_hz)
 
 
@@ -138,8 +187,7 @@ def to_mono(waveform: Waveform, *, sample_rate_hz: int) -> Tensor:
     Returns:
         (N',) float32 with N' = round(N * out / in), at least one.
     """
-    mono = Waveform(waveform.samples.mean(dim=0, keepdim=True), waveform.sample_rate_hz)
-    return resample(mono, sample_rate_hz=sample_rate_hz).samples[0]
+    return resample(waveform, sample_rate_hz=sample_rate_hz, is_mixed=True).samples[0]
 
 
 def num_video_frames(duration_s: float, *, fps: float) -> int:
@@ -155,7 +203,7 @@ def _check_samples(waveform: Waveform, *, name: str) -> None:
             f"{name}: the sound has no samples. Expected at least a fraction of a second; check "
             "that the file was exported completely."
         )
-    num_bad = int((~torch.isfinite(waveform.samples)).sum())
+    num_bad = sum(int((~torch.isfinite(piece)).sum()) for piece in waveform.stretches())
     if num_bad:
         raise InputError(
             f"{name}: {num_bad} of {waveform.samples.numel()} samples are NaN or infinite. "
@@ -163,16 +211,23 @@ def _check_samples(waveform: Waveform, *, name: str) -> None:
         )
 
 
-def _decode(path: Path, *, start_s: float, end_s: float | None) -> Waveform:
+def _decode(path: Path, *, start_s: float, end_s: float | None, folder: Path | None) -> Waveform:
     pieces: list[np.ndarray] = []
+    file: TensorOnDisk | None = None
     sample_rate_hz = first = position = 0
     last: int | None = None
     with closing(_decoded_pieces(path)) as decoded:
         for sample_rate_hz, piece in decoded:
             first = round(start_s * sample_rate_hz)
             last = None if end_s is None else round(end_s * sample_rate_hz)
-            if position + piece.shape[1] > first:
-                pieces.append(piece[:, max(0, first - position) :])
+            end = None if last is None else max(0, last - position)
+            kept = piece[:, max(0, first - position) : end]
+            if folder is None:
+                pieces.append(kept)
+            else:
+                if file is None:
+                    file = TensorOnDisk(folder, row_shape=(len(piece),))
+                file.append(torch.from_numpy(kept.T.copy()))
             position += piece.shape[1]
             if last is not None and position >= last:
                 break
@@ -188,9 +243,9 @@ def _decode(path: Path, *, start_s: float, end_s: float | None) -> Waveform:
             f"{path}: the sound is {position / sample_rate_hz:.4f} s long, which does not hold "
             f"{wanted}. Expected both inside the sound; leave the end out to read up to its end."
         )
+    if file is not None:
+        return Waveform(file.tensor().T, sample_rate_hz, file)
     samples = np.concatenate(pieces, axis=1)
-    if last is not None:
-        samples = samples[:, : last - first]
     return Waveform(torch.from_numpy(np.ascontiguousarray(samples)), sample_rate_hz)
 
 

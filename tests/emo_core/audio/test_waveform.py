@@ -9,7 +9,9 @@ import av
 import numpy as np
 import pytest
 import torch
+import torchaudio
 
+from emo_core.audio import waveform
 from emo_core.audio.waveform import (
     Waveform,
     check_waveform,
@@ -186,6 +188,39 @@ def test_mono_has_the_exact_length_and_the_same_tone(rate):
     truth = torch.from_numpy(sine(440, rate=16000, num_samples=mono.shape[0]))
     # The filter has no past and no future at the ends.
     assert (mono - truth)[200:-200].abs().amax() < 0.005
+
+
+@pytest.mark.parametrize(
+    ("rate", "wanted"), [(44100, 16000), (48000, 16000), (8000, 16000), (11025, 16000), (500, 499)]
+)
+def test_a_long_sound_is_resampled_as_if_at_once(rate, wanted, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    sound = Waveform(torch.randn(2, 3 * rate + 77, generator=generator), rate)
+    at_once = torchaudio_resampled(sound, wanted)
+    monkeypatch.setattr(waveform, "STRETCH_SAMPLES", rate // 3 + 1)
+    made = resample(sound, sample_rate_hz=wanted).samples
+    assert made.shape == at_once.shape
+    assert (made - at_once).abs().max() < 1e-5
+    mono = to_mono(sound, sample_rate_hz=wanted)
+    assert (mono - at_once.mean(dim=0)).abs().max() < 1e-5
+
+
+def torchaudio_resampled(sound, wanted):
+    samples = torchaudio.functional.resample(sound.samples, sound.sample_rate_hz, wanted)
+    return samples[:, : round(sound.samples.shape[-1] * wanted / sound.sample_rate_hz)]
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(0.0, None), (0.3, None), (0.0, 0.7), (0.31, 0.9)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_on_the_disk_is_the_sound_in_memory(tmp_path, channels, start_s, end_s):
+    noise = np.random.default_rng(0).random((channels, 44100)) - 0.5
+    path = save(tmp_path / "a.wav", "pcm_f32le", noise.astype(np.float32), rate=44100)
+    in_memory = read_audio(path, start_s=start_s, end_s=end_s)
+    on_disk = read_audio(path, start_s=start_s, end_s=end_s, folder=tmp_path)
+    assert torch.equal(on_disk.samples, in_memory.samples)
+    on_disk.release()
+    assert torch.equal(on_disk.samples, in_memory.samples)
+    assert on_disk.file is not None and in_memory.file is None
 
 
 def test_resampling_one_sample_leaves_one():
