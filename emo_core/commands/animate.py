@@ -99,6 +99,8 @@ def run(options: argparse.Namespace) -> None:
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(length.num_frames) if options.contact_sheet else None
     with _open_output(options.out, animator, settings, soundtrack, length) as writer:
+        if isinstance(writer, Mp4Writer):
+            logger.info("%s: can be watched while the film is made", writer.partial_path)
         for frames in _with_progress(animator, film, length, settings, store):
             writer.write(frames)
             if sheet is not None:
