@@ -38,13 +38,12 @@ from .sampling.noise import FilmNoise, limited
 from .sampling.schedule import make_scheduler
 from .sampling.windows import generate_in_windows
 from .store.clips import ClipStore
+from .video.decoding import decode_in_parts
 from .video.images import Fit
-from .video.median import MedianFilter
+from .video.median import median_filtered
 
 T = TypeVar("T")
 USUAL_SOLVER = "dpm++2m"
-FRAMES_AT_ONCE = 16
-"""Decoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,15 +285,11 @@ class Animator:
         store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
         """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time; as `sample`."""
-        median = MedianFilter() if self.networks.config.sampling.has_median_filter else None
-        for latents in self.sample(film, settings=settings, on_step=on_step, store=store):
-            for part in latents.split(FRAMES_AT_ONCE):
-                frames = self.vae.decode(part).cpu()
-                frames = frames if median is None else median.push(frames)
-                if len(frames):
-                    yield frames
-        if median is not None:
-            yield median.finish()
+        clips = self.sample(film, settings=settings, on_step=on_step, store=store)
+        parts = decode_in_parts(clips, lambda part: self.vae.decode(part).cpu())
+        if self.networks.config.sampling.has_median_filter:
+            parts = median_filtered(parts)
+        yield from parts
 
     def _recoded(self, latents: Tensor) -> Tensor:
         """Through pixels, which are cut to 0..1, and back."""
