@@ -52,6 +52,11 @@ _BT709 = 1
 """The number of BT.709 among primaries, transfer functions and matrices alike (ITU-T H.273)."""
 
 
+def frame_rate(fps: float | Fraction) -> Fraction:
+    """The nearest rate with a denominator up to 1001: 29.97002997 is 30000/1001."""
+    return Fraction(fps).limit_denominator(MAX_RATE_TERM)
+
+
 class Mp4Writer:
     """A context manager that takes frames in any number of pieces and leaves a complete mp4 file.
 
@@ -105,7 +110,7 @@ class Mp4Writer:
         _check_settings(self.path, fps=fps, width=width, height=height, crf=crf)
         if num_frames < 1:
             raise InputError(f"{path}: {num_frames} frames are too few. Expected at least 1.")
-        self.fps = Fraction(fps).limit_denominator(MAX_RATE_TERM)
+        self.fps = frame_rate(fps)
         self.width = width
         self.height = height
         self.num_frames = num_frames
