@@ -166,12 +166,12 @@ class ClipStitcher(io.ComfyNode):
         rate = fps or noted.get(FPS_KEY, DEFAULT_FPS)
         lengths = [len(clip) for clip in clips]
         num_frames = joined_length(lengths, crossfade=crossfade)
-        sounds = cls._sounds(audios or {}, list(connected), is_one_connected=audio is not None)
-        sound = None
-        if audio is not None:
+        if audio is None:
+            sounds = cls._sounds(audios or {}, list(connected))
+            sound = joined_sound(sounds, lengths, crossfade=crossfade, fps=rate) if sounds else None
+        else:
+            cls._check_alone(audios or {})
             sound = cut_or_padded(waveform_of(audio, node=cls.NAME), duration_s=num_frames / rate)
-        elif any(sounds):
-            sound = joined_sound(sounds, lengths, crossfade=crossfade, fps=rate)
         height, width = (side * PIXELS_PER_LATENT for side in clips[0].shape[-2:])
         path, shown = _temp_file()
         writer = Mp4Writer(
@@ -212,20 +212,13 @@ class ClipStitcher(io.ComfyNode):
         return samples
 
     @classmethod
-    def _sounds(
-        cls, audios: dict[str, AudioDict], latents: list[str], *, is_one_connected: bool
-    ) -> list[Waveform | None]:
-        """The sound of each latent, found by its number; None where it has none."""
+    def _sounds(cls, audios: dict[str, AudioDict], latents: list[str]) -> list[Waveform | None]:
+        """The sound of each latent, found by its number, None where it has none; [] for none."""
         by_number = {
             _number(name): waveform_of(audio, node=cls.NAME)
             for name, audio in audios.items()
             if audio is not None
         }
-        if by_number and is_one_connected:
-            raise InputError(
-                f"{cls.NAME}: audio and audios are both connected. Expected one of them: audio is "
-                "the sound of the whole film, audios that of each clip; disconnect one."
-            )
         numbers = [_number(name) for name in latents]
         for number in by_number:
             if number not in numbers:
@@ -233,7 +226,15 @@ class ClipStitcher(io.ComfyNode):
                     f"{cls.NAME}: audio_{number} is connected but latent_{number} is not. Expected "
                     "a clip for every sound; connect the clip or disconnect the sound."
                 )
-        return [by_number.get(number) for number in numbers]
+        return [by_number.get(number) for number in numbers] if by_number else []
+
+    @classmethod
+    def _check_alone(cls, audios: dict[str, AudioDict]) -> None:
+        if any(audio is not None for audio in audios.values()):
+            raise InputError(
+                f"{cls.NAME}: audio and audios are both connected. Expected one of them: audio is "
+                "the sound of the whole film, audios that of each clip; disconnect one."
+            )
 
     @classmethod
     def _colours(
