@@ -44,9 +44,9 @@ def decoded(clips: Sequence[Tensor], vae: VAE) -> Iterator[Tensor]:
 def frames_at_once(vae: VAE, latents_FChw: Tensor) -> int:
     """How many frames to decode at first, 1 to 16.
 
-    Where a GPU's memory runs out, `VAE.decode` does not fail: it decodes that part in tiles, of
-    256 pixels or so, and their colours differ from those of the parts before (comfy/sd.py). So the
-    size has to be right beforehand. Only what fails in the tiles, or on the CPU, is seen here.
+    Where a GPU's memory runs out, `VAE.decode` does not fail: it decodes that part in tiles, each
+    normalised by itself, so their colours differ from those of the parts before (comfy/sd.py). So
+    the size has to be right beforehand. Only what fails in tiles too, or on the CPU, is seen here.
     """
     one_frame = vae.memory_used_decode(latents_FChw[:1].shape, vae.vae_dtype)
     free = comfy.model_management.get_free_memory(vae.device)
