@@ -35,13 +35,12 @@ from .sampler import How, Take, sample_film
 from .sampling.denoising import OnStep
 from .sampling.retake import USUAL_BLEND_FRAMES, retake_part
 from .store.clips import ClipStore
+from .video.decoding import decode_in_parts
 from .video.images import Fit
-from .video.median import MedianFilter
+from .video.median import median_filtered
 
 T = TypeVar("T")
 USUAL_SOLVER = "dpm++2m"
-FRAMES_AT_ONCE = 16
-"""Decoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,17 +261,11 @@ class Animator:
         store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
         """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time; as `sample`."""
-        median = MedianFilter() if self.networks.config.sampling.has_median_filter else None
-        for latents in self.sample(
-            film, settings=settings, retakes=retakes, on_step=on_step, store=store
-        ):
-            for part in latents.split(FRAMES_AT_ONCE):
-                frames = self.vae.decode(part).cpu()
-                frames = frames if median is None else median.push(frames)
-                if len(frames):
-                    yield frames
-        if median is not None:
-            yield median.finish()
+        clips = self.sample(film, settings=settings, retakes=retakes, on_step=on_step, store=store)
+        parts = decode_in_parts(clips, lambda part: self.vae.decode(part).cpu())
+        if self.networks.config.sampling.has_median_filter:
+            parts = median_filtered(parts)
+        yield from parts
 
     def _how(self, settings: AnimateSettings) -> How:
         sampling = self.networks.config.sampling

@@ -3,7 +3,7 @@
 Frames are decoded a few at a time and go straight to a file, so memory does not grow with the
 film's length unless IMAGE is connected.
 
-Letters: F frames, C channels, h and w rows and columns of latents, H and W of pixels.
+Letters: F frames, C channels, h and w rows and columns of latents, H and W of pixels, B pictures.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 import torch
 from comfy.sd import VAE
@@ -22,8 +20,12 @@ from torch import Tensor
 from ..emo_core.audio.waveform import Waveform
 from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
-from ..emo_core.video.median import MedianFilter
+from ..emo_core.video.colour import ColourMatch
+from ..emo_core.video.images import Fit
+from ..emo_core.video.joining import joined_frames, joined_length, joined_sound
+from ..emo_core.video.median import median_filtered
 from ..emo_core.video.writer import Mp4Writer
+from .decoding import decoded
 from .sampling import AUTO, FPS_KEY, MEDIAN_KEY, Latent
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
 from .vae import check_vae
@@ -32,8 +34,8 @@ NODE_ID = "EMO_ClipStitcher"
 IMAGE_SLOT = 1
 """Place of IMAGE among the outputs."""
 CONNECTED_KEY = "image_is_connected"
-FRAMES_AT_ONCE = 16
 DEFAULT_FPS = 25.0
+MOST_CLIPS = 50
 Prompt = dict[str, dict]
 
 
@@ -56,7 +58,7 @@ class ClipStitcher(io.ComfyNode):
                         io.Latent.Input("latent", tooltip="A sampled film, or clips in order."),
                         prefix="latent_",
                         min=1,
-                        max=50,
+                        max=MOST_CLIPS,
                     ),
                 ),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the checkpoint."),
@@ -92,6 +94,45 @@ class ClipStitcher(io.ComfyNode):
                     tooltip="median takes the flicker out of single frames and some sharpness with "
                     "it; auto does so for V-Express, as its authors do.",
                 ),
+                io.Int.Input(
+                    "crossfade",
+                    default=0,
+                    min=0,
+                    max=250,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Frames that neighbouring clips share: one fades into the other, and "
+                    "the film is that much shorter at every joint. 0 joins without.",
+                ),
+                io.Autogrow.Input(
+                    "audios",
+                    template=io.Autogrow.TemplatePrefix(
+                        io.Audio.Input(
+                            "audio",
+                            tooltip="Sound of the latent of the same number, instead of audio.",
+                        ),
+                        prefix="audio_",
+                        min=0,
+                        max=MOST_CLIPS,
+                    ),
+                    optional=True,
+                ),
+                io.Image.Input(
+                    "match_to",
+                    optional=True,
+                    tooltip="The portrait: the film's colours and brightness are kept where it has "
+                    "them, against drift over many clips.",
+                ),
+                io.Float.Input(
+                    "match_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How far colours go to those of match_to: 0 not at all, 1 wholly.",
+                ),
             ],
             outputs=[
                 io.Video.Output(tooltip="For Save Video; it is not encoded again there."),
@@ -114,21 +155,35 @@ class ClipStitcher(io.ComfyNode):
         crf: int,
         audio: AudioDict | None = None,
         smoothing: str = AUTO,
+        crossfade: int = 0,
+        audios: dict[str, AudioDict] | None = None,
+        match_to: Tensor | None = None,
+        match_strength: float = 1.0,
     ) -> io.NodeOutput:
-        clips = [latent for latent in latents.values() if latent is not None]
-        samples = cls._joined(clips, vae)
-        rate = fps or clips[0].get(FPS_KEY, DEFAULT_FPS)
-        sound = None
-        if audio is not None:
-            duration_s = len(samples) / rate
-            sound = cut_or_padded(waveform_of(audio, node=cls.NAME), duration_s=duration_s)
-        nodes = cls.hidden.dynprompt  # Those that other nodes expanded into are among them.
-        prompt = {name: nodes.get_node(name) for name in nodes.all_node_ids()}
-        is_kept = image_is_connected(prompt, str(cls.hidden.unique_id))
+        connected = {name: latent for name, latent in latents.items() if latent is not None}
+        clips = cls._clips(list(connected.values()), vae)
+        noted = next(iter(connected.values()))
+        rate = fps or noted.get(FPS_KEY, DEFAULT_FPS)
+        lengths = [len(clip) for clip in clips]
+        num_frames = joined_length(lengths, crossfade=crossfade)
+        if audio is None:
+            sounds = cls._sounds(audios or {}, list(connected))
+            sound = joined_sound(sounds, lengths, crossfade=crossfade, fps=rate) if sounds else None
+        else:
+            cls._check_alone(audios or {})
+            sound = cut_or_padded(waveform_of(audio, node=cls.NAME), duration_s=num_frames / rate)
+        height, width = (side * PIXELS_PER_LATENT for side in clips[0].shape[-2:])
         path, shown = _temp_file()
-        is_smoothed = smoothing == "median" or (smoothing == AUTO and MEDIAN_KEY in clips[0])
-        frames = _smoothed(_decoded(samples, vae)) if is_smoothed else _decoded(samples, vae)
-        images = _write(path, samples, frames, fps=rate, crf=crf, sound=sound, is_kept=is_kept)
+        writer = Mp4Writer(
+            path, fps=rate, width=width, height=height, num_frames=num_frames, sound=sound, crf=crf
+        )
+        frames = joined_frames(decoded(clips, vae), lengths, crossfade=crossfade)
+        if smoothing == "median" or (smoothing == AUTO and MEDIAN_KEY in noted):
+            frames = median_filtered(frames)
+        if match_to is not None:
+            colours = cls._colours(match_to, match_strength, width=width, height=height)
+            frames = map(colours.push, frames)
+        images = _write(writer, frames, is_kept=cls._is_image_wanted())
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
             images,
@@ -137,7 +192,8 @@ class ClipStitcher(io.ComfyNode):
         )
 
     @classmethod
-    def _joined(cls, clips: list[Latent], vae: VAE) -> Tensor:
+    def _clips(cls, clips: list[Latent], vae: VAE) -> list[Tensor]:
+        """The latents (F, C, h, w) of each clip, checked."""
         if not clips:
             raise InputError(f"{cls.NAME}: no latent is connected. Connect the sampled film.")
         shapes = {tuple(clip["samples"].shape[1:]) for clip in clips}
@@ -146,14 +202,59 @@ class ClipStitcher(io.ComfyNode):
                 f"{cls.NAME}: clips of different sizes are connected: {sorted(shapes)} (channels, "
                 "rows, columns). Sample them with the same reference size."
             )
-        samples = torch.cat([clip["samples"] for clip in clips])
-        if samples.ndim != 4:
+        samples = [clip["samples"] for clip in clips]
+        if samples[0].ndim != 4:
             raise InputError(
-                f"{cls.NAME}: latents of shape {list(samples.shape)}. Expected frames, channels, "
-                "rows, columns; those of a video model are decoded by its own nodes."
+                f"{cls.NAME}: latents of shape {list(samples[0].shape)}. Expected frames, "
+                "channels, rows, columns; those of a video model are decoded by its own nodes."
             )
-        check_vae(vae, latent_channels=samples.shape[1], node=cls.NAME)
+        check_vae(vae, latent_channels=samples[0].shape[1], node=cls.NAME)
         return samples
+
+    @classmethod
+    def _sounds(cls, audios: dict[str, AudioDict], latents: list[str]) -> list[Waveform | None]:
+        """The sound of each latent, found by its number, None where it has none; [] for none."""
+        by_number = {
+            _number(name): waveform_of(audio, node=cls.NAME)
+            for name, audio in audios.items()
+            if audio is not None
+        }
+        numbers = [_number(name) for name in latents]
+        for number in by_number:
+            if number not in numbers:
+                raise InputError(
+                    f"{cls.NAME}: audio_{number} is connected but latent_{number} is not. Expected "
+                    "a clip for every sound; connect the clip or disconnect the sound."
+                )
+        return [by_number.get(number) for number in numbers] if by_number else []
+
+    @classmethod
+    def _check_alone(cls, audios: dict[str, AudioDict]) -> None:
+        if any(audio is not None for audio in audios.values()):
+            raise InputError(
+                f"{cls.NAME}: audio and audios are both connected. Expected one of them: audio is "
+                "the sound of the whole film, audios that of each clip; disconnect one."
+            )
+
+    @classmethod
+    def _colours(
+        cls, match_to_BHWC: Tensor, strength: float, *, width: int, height: int
+    ) -> ColourMatch:
+        """Matches to what the film would show of the picture: cropped as a portrait is."""
+        if match_to_BHWC.shape[0] != 1:
+            raise InputError(
+                f"{cls.NAME}: match_to is a batch of {match_to_BHWC.shape[0]} images. Expected one "
+                "portrait; pick one with 'Get Image from Batch'."
+            )
+        picture = match_to_BHWC[0, ..., :3].float()
+        fit = Fit.of(picture, width=width, height=height)
+        return ColourMatch(fit.portrait(picture), strength=strength)
+
+    @classmethod
+    def _is_image_wanted(cls) -> bool:
+        nodes = cls.hidden.dynprompt  # Those that other nodes expanded into are among them.
+        prompt = {name: nodes.get_node(name) for name in nodes.all_node_ids()}
+        return image_is_connected(prompt, str(cls.hidden.unique_id))
 
 
 def image_is_connected(prompt: Prompt, unique_id: str) -> bool:
@@ -187,47 +288,19 @@ def _temp_file() -> tuple[Path, ui.SavedResult]:
     return Path(folder) / file, ui.SavedResult(file, subfolder, io.FolderType.temp)
 
 
-def _write(
-    path: Path,
-    samples: Tensor,
-    frames: Iterator[Tensor],
-    *,
-    fps: float,
-    crf: int,
-    sound: Waveform | None,
-    is_kept: bool,
-) -> Tensor | None:
-    """Stream the film to a file; return its frames (F, H, W, 3) where they are asked for."""
-    num_frames = len(samples)
-    height, width = (side * PIXELS_PER_LATENT for side in samples.shape[-2:])
-    images = torch.empty((num_frames, height, width, 3)) if is_kept else None
-    writer = Mp4Writer(
-        path, fps=fps, width=width, height=height, num_frames=num_frames, sound=sound, crf=crf
-    )
-    first = 0
+def _number(name: str) -> str:
+    """Of an input that grew: 3 of latent_3."""
+    return name.rpartition("_")[2]
+
+
+def _write(writer: Mp4Writer, frames: Iterator[Tensor], *, is_kept: bool) -> Tensor | None:
+    """Stream the film to its file; return its frames (F, H, W, 3) where they are asked for."""
+    images = None
+    if is_kept:
+        images = torch.empty((writer.num_frames, writer.height, writer.width, 3))
     with writer:
         for part in frames:
-            writer.write(part)
             if images is not None:
-                images[first : first + len(part)] = part
-            first += len(part)
+                images[writer.num_written : writer.num_written + len(part)] = part
+            writer.write(part)
     return images
-
-
-def _decoded(samples: Tensor, vae: VAE) -> Iterator[Tensor]:
-    """Decode a few frames at a time, with progress; an interrupt stops between them."""
-    progress = comfy.utils.ProgressBar(len(samples))
-    for part in samples.split(FRAMES_AT_ONCE):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        yield vae.decode(part)
-        progress.update(len(part))
-
-
-def _smoothed(parts: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Pass a film through the median, one frame behind."""
-    median = MedianFilter()
-    for part in parts:
-        done = median.push(part)
-        if len(done):
-            yield done
-    yield median.finish()

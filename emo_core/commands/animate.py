@@ -18,7 +18,8 @@ from ..errors import InputError
 from ..film import Film
 from ..pipeline import AnimateSettings, Animator
 from ..store.clips import ClipStore
-from ..video.images import read_image
+from ..video.colour import ColourMatch
+from ..video.images import Fit, read_image
 from ..video.stills import PngSequenceWriter, contact_sheet, save_image
 from ..video.writer import Mp4Writer
 from .face import add_face_options, place_portrait, read_identity
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate-attack", type=float, default=USUAL_ATTACK_MS, metavar="MS")
     parser.add_argument("--gate-release", type=float, default=USUAL_RELEASE_MS, metavar="MS")
     parser.add_argument(
+        "--match-colour",
+        type=float,
+        metavar="STRENGTH",
+        help="keep colours and brightness where the portrait has them, against drift in long "
+        "films; 0 to 1, where 1 is wholly (default: as the model paints them)",
+    )
+    parser.add_argument(
         "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
     )
     parser.add_argument(
@@ -96,10 +104,20 @@ def run(options: argparse.Namespace) -> None:
         identity_E=read_identity(options.identity),
         is_stretched=placed.is_stretched,
     )
+    colours = None
+    if options.match_colour is not None:
+        fit = Fit.of(
+            placed.picture_HW3, width=width, height=height, is_stretched=placed.is_stretched
+        )
+        colours = ColourMatch(fit.portrait(placed.picture_HW3), strength=options.match_colour)
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(length.num_frames) if options.contact_sheet else None
     with _open_output(options.out, animator, settings, soundtrack, length) as writer:
+        if isinstance(writer, Mp4Writer):
+            logger.info("%s: can be watched while the film is made", writer.partial_path)
         for frames in _with_progress(animator, film, length, settings, store):
+            if colours is not None:
+                frames = colours.push(frames)
             writer.write(frames)
             if sheet is not None:
                 sheet.add(frames)

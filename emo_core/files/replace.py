@@ -1,12 +1,14 @@
 """How a result reaches the disk: whole or not at all.
 
 Every writer fills a hidden sibling of its target and renames it at the end. Whatever stops the
-work, an error or Ctrl-C, the sibling goes away and an older result stays as it was.
+work, an error or Ctrl-C, the sibling goes away and an older result stays as it was. What can be
+used before it is whole stands beside it meanwhile under a visible name.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import shutil
 import time
@@ -16,11 +18,15 @@ from pathlib import Path
 
 from ..errors import InputError
 
+logger = logging.getLogger(__name__)
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PREFIX, _ENDING = ".emo-", ".part"
 STALE_S = 24 * 3600.0
 """Age of a hidden sibling that no living program can be writing to."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_SHOWN_STEM = 60
+"""Letters of a name that its visible sibling keeps: with its ending it then fits everywhere."""
 
 
 @contextmanager
@@ -51,6 +57,41 @@ def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
         else:
             temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def shown_meanwhile(path: Path) -> Iterator[Path]:
+    """Yield a new visible file beside `path` for what there is of it; it goes when the block ends.
+
+    Beside film.mp4 it is film.partial.mp4. Where that exists, because another program is at work or
+    was killed, it is film.partial-2.mp4, and so on: nobody's film is overwritten. Only a program
+    that is killed leaves its own.
+
+    Raises:
+        InputError: the file cannot be made.
+    """
+    with explaining_os_errors(path):
+        shown = _new_sibling(path)
+    try:
+        yield shown
+    finally:
+        try:
+            shown.unlink(missing_ok=True)
+        except OSError as error:  # On Windows a player may hold it.
+            logger.warning("%s: cannot be removed (%s). Remove it.", shown, error.strerror)
+
+
+def _new_sibling(path: Path) -> Path:
+    number = 1
+    while True:
+        ending = ".partial" if number == 1 else f".partial-{number}"
+        sibling = path.with_name(f"{path.stem[:_SHOWN_STEM]}{ending}{path.suffix}")
+        try:
+            sibling.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+            continue
+        return sibling
 
 
 @contextmanager
@@ -94,5 +135,5 @@ def remove_stale(folder: Path) -> None:
         try:
             if time.time() - path.stat().st_mtime > STALE_S:
                 path.unlink(missing_ok=True)
-        except FileNotFoundError:  # Its program ended it.
+        except OSError:  # Its program ended it, or it is another user's, or a folder.
             continue

@@ -9,6 +9,8 @@ Letters in this file: T frames, H and W rows and columns of pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -80,6 +82,18 @@ class MedianFilter:
                 f"median filter: a frame of shape {tuple(size)} after one of shape "
                 f"{tuple(self._last.shape)}. Expected one size in a film; scale the frames."
             )
+
+
+def median_filtered(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Pass a film that comes in parts (T, H, W, 3) through the filter; yield it in parts."""
+    median = MedianFilter()
+    for part in parts:
+        done = median.push(part)
+        if len(done):
+            yield done
+    last = median.finish()
+    if last is not None:
+        yield last
 
 
 def _filtered(before_HW3: Tensor, frame_HW3: Tensor, after_HW3: Tensor) -> Tensor:

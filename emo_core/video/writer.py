@@ -5,6 +5,10 @@ Letters in this file: T frames, H height, W width, C channels, N samples.
 Picture: H.264 through libx264, yuv420p. RGB becomes YUV by the BT.709 matrix in limited range, and
 the file is tagged so; untagged files are read as BT.601 by some players, which turns skin orange.
 Sound: AAC of the recording as it was handed in, not of the mono the model hears.
+
+Every packet is written twice: into the film, whose index is known only at its end, and into a
+fragmented mp4 (ISO/IEC 14496-12, movie fragments) that plays at any time. The film is not made from
+the fragments at the end, because these lose where the sound begins: FFmpeg moves all times instead.
 """
 
 import math
@@ -23,7 +27,7 @@ from torch.nn import functional
 
 from ..audio.waveform import Waveform, resample
 from ..errors import InputError
-from ..files.replace import explaining_os_errors, replacing
+from ..files.replace import explaining_os_errors, remove_stale, replacing, shown_meanwhile
 from .frame_bytes import frames_as_bytes
 from .provenance import TITLE, generated_note, xmp_box
 
@@ -36,8 +40,21 @@ AAC_BITS_PER_SAMPLE = 4
 AAC_MAX_BIT_RATE = 96_000
 """Per channel. AAC allows 6 bits per sample, which low rates such as 8000 Hz would run into."""
 
+FRAGMENT_S = 0.5
+"""Length of the pieces in which the film in the making grows."""
+_FRAGMENTED = {
+    "movflags": "+empty_moov+default_base_moof",
+    "frag_duration": str(round(FRAGMENT_S * 1e6)),
+    "flush_packets": "1",
+}
+
 _BT709 = 1
 """The number of BT.709 among primaries, transfer functions and matrices alike (ITU-T H.273)."""
+
+
+def frame_rate(fps: float | Fraction) -> Fraction:
+    """The nearest rate with a denominator up to 1001: 29.97002997 is 30000/1001."""
+    return Fraction(fps).limit_denominator(MAX_RATE_TERM)
 
 
 class Mp4Writer:
@@ -46,6 +63,11 @@ class Mp4Writer:
     Nothing is seen at `path` before the block has ended well. After any exception, Ctrl-C included,
     no new file is left and an older one is untouched. Memory does not grow with the number of
     frames: sound is encoded alongside the picture it belongs to.
+
+    Inside the block the film can be watched at `partial_path`, about 60 frames behind: libx264
+    looks 40 frames ahead, and further with many cores. The disk holds the film twice until the
+    block ends, when this file goes away. A program that is killed leaves it, playable, and a hidden
+    file, which the next film that is written there a day later removes.
 
     Picture and sound last num_frames / fps, to the sample: longer sound is cut, shorter sound is
     followed by silence. Mono and stereo keep their channels and, where AAC knows it, their sample
@@ -88,13 +110,15 @@ class Mp4Writer:
         _check_settings(self.path, fps=fps, width=width, height=height, crf=crf)
         if num_frames < 1:
             raise InputError(f"{path}: {num_frames} frames are too few. Expected at least 1.")
-        self.fps = Fraction(fps).limit_denominator(MAX_RATE_TERM)
+        self.fps = frame_rate(fps)
         self.width = width
         self.height = height
         self.num_frames = num_frames
         self.crf = crf
         self.comment = comment
         self.num_written = 0
+        self.partial_path: Path | None = None
+        """The film in the making; None before the block."""
         self._sound = None if sound is None else _as_aac_takes_it(sound)
         self._num_samples = 0
 
@@ -134,11 +158,13 @@ class Mp4Writer:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """What happens before and after the block; an exception in the block arrives here."""
-        with replacing(self.path) as temporary:
+        with replacing(self.path) as temporary, shown_meanwhile(self.path) as self.partial_path:
+            remove_stale(self.path.parent)
             # This opens no file yet; `_open` does.
             self._container = av.open(
                 str(temporary), "w", format="mp4", options={"movflags": "+faststart"}
             )
+            self._partial = av.open(str(self.partial_path), "w", format="mp4", options=_FRAGMENTED)
             try:
                 with explaining_os_errors(self.path):
                     self._open()
@@ -151,13 +177,15 @@ class Mp4Writer:
                     self._finish(temporary)
             except BaseException:
                 # Closing writes the file's index, which may fail for the same reason again.
-                with suppress(OSError, av.error.FFmpegError):
-                    self._container.close()
+                for container in (self._container, self._partial):
+                    with suppress(OSError, av.error.FFmpegError):
+                        container.close()
                 raise
 
     def _open(self) -> None:
-        self._container.metadata["title"] = TITLE
-        self._container.metadata["comment"] = generated_note(self.comment)
+        for container in (self._container, self._partial):
+            container.metadata["title"] = TITLE
+            container.metadata["comment"] = generated_note(self.comment)
 
         self._picture = self._container.add_stream("libx264", rate=self.fps)
         self._picture.width = self.width + self.width % 2
@@ -175,6 +203,21 @@ class Mp4Writer:
             self._track.layout = _layout(num_channels)
             self._track.bit_rate = num_channels * min(AAC_MAX_BIT_RATE, bit_rate)
         self._container.start_encoding()
+        # Only now the encoders know what a file's head says of them.
+        self._partial_streams = [
+            self._partial.add_stream_from_template(stream) for stream in self._container.streams
+        ]
+        self._partial.start_encoding()
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        """Write encoded packets into both files. Muxing empties a packet, so one gets a copy."""
+        for packet in packets:
+            copy = av.Packet(bytes(packet))
+            copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+            copy.time_base, copy.is_keyframe = packet.time_base, packet.is_keyframe
+            copy.stream = self._partial_streams[packet.stream_index]
+            self._partial.mux(copy)
+            self._container.mux(packet)
 
     def _write_frame(self, frame: Tensor) -> None:
         pad_right, pad_bottom = self.width % 2, self.height % 2
@@ -191,7 +234,7 @@ class Mp4Writer:
         )
         picture.pts = self.num_written
         picture.time_base = 1 / self.fps
-        self._container.mux(self._picture.encode(picture))
+        self._mux(self._picture.encode(picture))
         self.num_written += 1
         if self._sound is not None:
             self._write_sound(until=self.num_written / self.fps)
@@ -212,13 +255,14 @@ class Mp4Writer:
         piece.sample_rate = rate
         piece.pts = start
         piece.time_base = Fraction(1, rate)
-        self._container.mux(self._track.encode(piece))
+        self._mux(self._track.encode(piece))
         self._num_samples = end
 
     def _finish(self, temporary: Path) -> None:
-        self._container.mux(self._picture.encode(None))
+        self._mux(self._picture.encode(None))
         if self._sound is not None:
-            self._container.mux(self._track.encode(None))
+            self._mux(self._track.encode(None))
+        self._partial.close()
         self._container.close()
         with temporary.open("ab") as file:
             file.write(xmp_box(self.comment))

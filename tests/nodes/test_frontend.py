@@ -144,6 +144,32 @@ def test_inputs_that_are_not_connected_stay_empty(page):
     assert "boxes" not in nodes["EMO_FaceRegion"]
 
 
+def test_the_stitcher_of_an_old_workflow_has_its_values_and_grows_sounds(page):
+    """Saved before there were cross-fades and sounds of clips."""
+    opened(page, ROOT / "workflows" / "talk.json")
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    stitcher = next(n["inputs"] for n in prompt.values() if n["class_type"] == "EMO_ClipStitcher")
+    assert (stitcher["fps"], stitcher["crf"], stitcher["smoothing"]) == (0, 18, "auto")
+    assert (stitcher["crossfade"], stitcher["match_strength"]) == (0, 1)
+    assert not [name for name in stitcher if name.startswith("audios")]
+    assert "match_to" not in stitcher
+    page.evaluate("""() => {
+        const find = type => app.graph._nodes.find(node => node.type === type);
+        const stitcher = find("EMO_ClipStitcher");
+        const slot = name => stitcher.inputs.findIndex(input => input.name === name);
+        stitcher.disconnectInput(slot("audio"));
+        for (const name of ["audios.audio_0", "audios.audio_1"])
+            find("EMO_DemoInputs").connect(1, stitcher, slot(name));
+    }""")
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    stitcher = next(n["inputs"] for n in prompt.values() if n["class_type"] == "EMO_ClipStitcher")
+    assert [name for name in stitcher if name.startswith("audio")] == [
+        "audios.audio_0",
+        "audios.audio_1",
+    ]
+    assert "latents.latent_0" in stitcher
+
+
 def test_every_node_has_a_help_page(server, page):
     for name in server.get("/object_info"):
         if name.startswith("EMO_"):

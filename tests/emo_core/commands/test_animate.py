@@ -86,6 +86,36 @@ def test_a_film_of_the_right_length(files: dict[str, Path], tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "sheet.png"]
 
 
+def test_the_film_in_the_making_is_named_once(
+    files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert animate(files, tmp_path / "film.mp4") == 0
+    assert caplog.text.count(f"{tmp_path / 'film.partial.mp4'}: can be watched") == 1
+    assert animate(files, tmp_path / "pictures") == 0
+    assert caplog.text.count("can be watched") == 1
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_colours_are_matched_to_what_the_film_shows_of_the_portrait(
+    files: dict[str, Path], tmp_path: Path, fit: str
+) -> None:
+    """Of a portrait wider than the film, whose edges are redder."""
+    picture = np.full((80, 160, 3), 90, np.uint8) + np.arange(80, dtype=np.uint8)[:, None, None]
+    picture[:, :40] = picture[:, 120:] = (190, 80, 80)
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    given = files | {"portrait": tmp_path / "wide.png"}
+    seen = {}
+    for name, options in (("plain", {}), ("matched", {"match_colour": 1})):
+        assert animate(given, tmp_path / name, fit=fit, **options) == 0
+        paths = sorted((tmp_path / name).iterdir())
+        seen[name] = np.stack([np.asarray(Image.open(path)) for path in paths]) / 255
+    shown = picture[:, 40:120] if fit == "crop" else picture
+    wanted = shown.reshape(-1, 3).mean(axis=0) / 255
+    apart = {name: np.abs(frames[0].mean(axis=(0, 1)) - wanted) for name, frames in seen.items()}
+    assert apart["matched"].max() < 0.02 < apart["plain"].max()
+
+
 def test_soundtrack_is_heard_and_the_voice_seen(files: dict[str, Path], tmp_path: Path) -> None:
     """Its part behind --start, cut at the film's end; the pictures are those of the voice."""
     seconds = np.arange(44100) / 44100
@@ -272,6 +302,7 @@ def test_bad_files(
         ({"gate": 6}, "a threshold of 6.0 dB"),
         ({"gate": -1}, "behind a gate of -1 dB: the sound is silent"),
         ({"gate": -45, "gate_attack": 0}, "attack of 0.0 ms"),
+        ({"match_colour": 2}, "colour matching with a strength of 2. Expected 0 to 1"),
         ({"device": "abacus"}, "device 'abacus': cannot be used"),
     ],
     ids=str,

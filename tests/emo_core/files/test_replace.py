@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emo_core.errors import InputError
-from emo_core.files.replace import explaining_os_errors, replacing
+from emo_core.files.replace import explaining_os_errors, replacing, shown_meanwhile
 from emo_core.video.writer import Mp4Writer
 
 SIDE = 128
@@ -31,7 +31,7 @@ def test_an_interrupted_film_leaves_the_older_one(tmp_path, error):
         Mp4Writer(path, fps=25, width=SIDE, height=SIDE, num_frames=100, sound=None) as writer,
     ):
         writer.write(noise(60))
-        assert len(list(tmp_path.iterdir())) == 2
+        assert len(list(tmp_path.iterdir())) == 3  # With the hidden and the partial film.
         raise error
     assert path.read_bytes() == b"older film"
     assert list(tmp_path.iterdir()) == [path]
@@ -83,3 +83,25 @@ def test_a_folder_that_someone_fills_meanwhile_is_not_overwritten(tmp_path):
         (folder / "other.png").write_bytes(b"other")
     assert [item.name for item in tmp_path.iterdir()] == ["frames"]
     assert (folder / "other.png").exists()
+
+
+def test_what_is_shown_meanwhile_overwrites_nothing_and_goes(tmp_path):
+    others = tmp_path / "film.partial.mp4"
+    others.write_bytes(b"another program's")
+    with shown_meanwhile(tmp_path / "film.mp4") as second:
+        assert second == tmp_path / "film.partial-2.mp4"
+        with shown_meanwhile(tmp_path / "film.mp4") as third:
+            assert third == tmp_path / "film.partial-3.mp4"
+            second.unlink()  # By its user, say.
+    with pytest.raises(KeyboardInterrupt), shown_meanwhile(tmp_path / "film.mp4"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [others]
+    assert others.read_bytes() == b"another program's"
+
+
+@pytest.mark.parametrize("letter", ["a", "\u8a71"])
+def test_a_name_that_just_fits_has_a_visible_sibling(tmp_path, letter):
+    num_letters = 250 // len(letter.encode())
+    with shown_meanwhile(tmp_path / f"{letter * num_letters}.mp4") as shown:
+        assert shown.exists()
+        assert shown.name.startswith(letter * 60 + ".partial")
