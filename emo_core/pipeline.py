@@ -7,7 +7,7 @@ E width of an identity embedding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -286,8 +286,13 @@ class Animator:
         store: ClipStore | None = None,
     ) -> Iterator[Tensor]:
         """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time; as `sample`."""
+        yield from self.decode(self.sample(film, settings=settings, on_step=on_step, store=store))
+
+    @torch.no_grad()
+    def decode(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the frames of sampled clips [frames, C, h, w], as `animate`."""
         median = MedianFilter() if self.networks.config.sampling.has_median_filter else None
-        for latents in self.sample(film, settings=settings, on_step=on_step, store=store):
+        for latents in clips:
             for part in latents.split(FRAMES_AT_ONCE):
                 frames = self.vae.decode(part).cpu()
                 frames = frames if median is None else median.push(frames)

@@ -8,6 +8,7 @@ from .encoding import AudioEncode, ReferenceEncode
 from .face import AudioWeights, FaceRegionNode, KeyPoints
 from .loaders import DemoInputs, LoadAudioEncoder, LoadModel
 from .paths import register_folders
+from .preflight import Preflight
 from .sampling import DDIM, Conditioning, Guider, Sampler
 from .speed import HeadSpeed
 from .stitching import ClipStitcher, mark_connected_images
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     KeyPoints,
     AudioWeights,
     VoiceGate,
+    Preflight,
 ]
 
 

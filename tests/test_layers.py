@@ -26,10 +26,12 @@ MAY_IMPORT = {
     "store": {"errors", "files"},
     "resume": PARTS | {"film", "store"},
     "pipeline": PARTS | {"film", "store", "resume"},
+    "preflight": PARTS | {"film", "store", "pipeline"},
     "synthetic": BASE | {"face"},
     "training": PARTS | {"pipeline", "synthetic"},
     "evaluation": PARTS | {"pipeline", "synthetic", "training"},
-    "commands": PARTS | {"film", "store", "pipeline", "synthetic", "training", "evaluation"},
+    "commands": PARTS
+    | {"film", "store", "pipeline", "preflight", "synthetic", "training", "evaluation"},
     "__main__": {"commands", "errors"},
     "__init__": set(),
 }
