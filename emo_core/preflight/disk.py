@@ -1,7 +1,8 @@
 """What a film leaves on the disks, and an early no where it cannot fit.
 
 The size of a film is known only once it is made. Before, there are two guesses: a little film of
-its first frames, and a bound that no film was seen to go below.
+its first frames, and a bound that a talking head does not go below. A film needs its room once:
+while an mp4 is finished its index moves to the front in place.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from .findings import REFUSED, DiskUse, judge_disks
 from .plan import FilmPlan
 
 LEAST_BYTES_PER_PIXEL_MP4 = 0.005
-"""Of H.264 at crf 18."""
+"""Of H.264 at crf 18. The demo's films have 0.04, blown up smoothly to 512x512 still 0.02."""
 LEAST_BYTES_PER_PIXEL_PNG = 0.2
+"""The demo's pictures have 1.1, blown up smoothly to 512x512 still 0.6."""
 DISK_ADVICE = (
     "Free some space, choose another folder, a smaller size or a lower frame rate, or make the "
     "film in parts."

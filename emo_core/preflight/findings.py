@@ -12,7 +12,7 @@ LEVELS = (FITS, WARNING, REFUSED)
 """From good to bad."""
 UNITS = ("B", "kB", "MB", "GB", "TB")
 DISK_MARGIN = 2.0
-"""The size of a film is guessed from few frames; real ones were up to this many times larger."""
+"""The size of a film is guessed from its first frames; livelier ones may come to be larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
