@@ -11,6 +11,7 @@ from .errors import InputError
 
 COMMANDS = {
     "animate": "a portrait and a voice become a film",
+    "preflight": "what a film will cost and whether it fits, before it is made",
     "evaluate": "measure what a checkpoint does",
     "train": "train a checkpoint, step by step",
     "data": "draw and voice clips to train on",
@@ -34,17 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        _run(chosen.command, chosen.arguments)
+        return _run(chosen.command, chosen.arguments)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 130
-    return 0
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def _run(name: str, arguments: list[str]) -> int:
+    """Run a command that was asked for; one that returns nothing has done all it should."""
     try:
         command = importlib.import_module(f".commands.{name}", __package__)
     except ModuleNotFoundError as error:
@@ -54,7 +55,7 @@ def _run(name: str, arguments: list[str]) -> None:
         ) from error
     parser = argparse.ArgumentParser(prog=f"python -m emo_core {name}", description=COMMANDS[name])
     command.add_arguments(parser)
-    command.run(parser.parse_args(arguments))
+    return command.run(parser.parse_args(arguments)) or 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ E width of an identity embedding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,7 @@ from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
 from .sampler import How, Take, sample_film
 from .sampling.denoising import OnStep
-from .sampling.retake import USUAL_BLEND_FRAMES, retake_part
+from .sampling.retake import USUAL_BLEND_FRAMES, Retake, retake_part
 from .store.clips import ClipStore
 from .video.decoding import decode_in_parts
 from .video.images import Fit
@@ -76,6 +76,20 @@ class RetakeSettings:
     weights: Weights | None = None
     blend_frames: int = USUAL_BLEND_FRAMES
     """Behind the end, in which the new take becomes the old one."""
+
+    def part(self, film: Film) -> Retake:
+        """Which frames they are of a film.
+
+        Raises:
+            InputError: not inside it.
+        """
+        return retake_part(
+            self.start_s,
+            self.end_s,
+            fps=film.fps,
+            num_frames=film.num_frames,
+            blend_frames=self.blend_frames,
+        )
 
 
 class Animator:
@@ -262,6 +276,11 @@ class Animator:
     ) -> Iterator[Tensor]:
         """Yield the film's frames [frames, H, W, 3] of 0..1, a part at a time; as `sample`."""
         clips = self.sample(film, settings=settings, retakes=retakes, on_step=on_step, store=store)
+        yield from self.decode(clips)
+
+    @torch.no_grad()
+    def decode(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the frames of sampled clips [frames, C, h, w], as `animate`."""
         parts = decode_in_parts(clips, lambda part: self.vae.decode(part).cpu())
         if self.networks.config.sampling.has_median_filter:
             parts = median_filtered(parts)
@@ -284,14 +303,7 @@ class Animator:
         how = dataclasses.replace(
             how, seed=retake.seed, guidance=_or_default(retake.guidance, how.guidance)
         )
-        part = retake_part(
-            retake.start_s,
-            retake.end_s,
-            fps=film.fps,
-            num_frames=film.num_frames,
-            blend_frames=retake.blend_frames,
-        )
-        return Take(film=dataclasses.replace(film, **changes), how=how, part=part)
+        return Take(film=dataclasses.replace(film, **changes), how=how, part=retake.part(film))
 
     def _speeds(self, speed_deg_s: float | None, num_frames: int, fps: float) -> Tensor | None:
         config = self.networks.config

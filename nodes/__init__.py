@@ -9,6 +9,7 @@ from .encoding import AudioEncode, ReferenceEncode
 from .face import AudioWeights, FaceRegionNode, KeyPoints
 from .loaders import DemoInputs, LoadAudioEncoder, LoadModel
 from .paths import register_folders
+from .preflight import Preflight
 from .retaking import Retake
 from .sampling import DDIM, Guider, Sampler
 from .speed import HeadSpeed
@@ -33,6 +34,7 @@ NODES: list[type[io.ComfyNode]] = [
     AudioWeights,
     VoiceGate,
     Retake,
+    Preflight,
 ]
 
 

@@ -328,8 +328,9 @@ class _Watch:
         self.estimates: list[Tensor] = []
         """The last clean estimate of every clip that was made, in the model's scale."""
         self.num_made = 0
-        spans = [guider.film.num_frames, *(take.part.num_frames for take in guider.takes)]
-        self.total = self.steps * sum(-(-frames // guider.clip_frames) for frames in spans)
+        num_frames = guider.film.num_frames
+        lengths = [num_frames, *(take.part.frames_made(num_frames) for take in guider.takes)]
+        self.total = self.steps * sum(-(-length // guider.clip_frames) for length in lengths)
 
     def begin(self, span: ClipSpan) -> None:
         self.span = span

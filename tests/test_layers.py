@@ -27,10 +27,12 @@ MAY_IMPORT = {
     "resume": PARTS | {"film", "store"},
     "sampler": PARTS | {"film", "store", "resume"},
     "pipeline": PARTS | {"film", "store", "sampler"},
+    "preflight": PARTS | {"film", "store", "pipeline"},
     "synthetic": BASE | {"face"},
     "training": PARTS | {"pipeline", "synthetic"},
     "evaluation": PARTS | {"pipeline", "synthetic", "training"},
-    "commands": PARTS | {"film", "store", "pipeline", "synthetic", "training", "evaluation"},
+    "commands": PARTS
+    | {"film", "store", "pipeline", "preflight", "synthetic", "training", "evaluation"},
     "__main__": {"commands", "errors"},
     "__init__": set(),
 }

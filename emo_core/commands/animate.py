@@ -5,25 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..audio.gate import USUAL_ATTACK_MS, USUAL_RELEASE_MS, gate
-from ..audio.timing import FilmLength
-from ..audio.waveform import Waveform, check_waveform, read_audio
-from ..errors import InputError
-from ..film import Film
-from ..pipeline import AnimateSettings, Animator
+from ..preflight.disk import check_room
+from ..preflight.plan import FilmPlan
 from ..store.clips import ClipStore
 from ..video.colour import ColourMatch
-from ..video.images import Fit, read_image
-from ..video.stills import PngSequenceWriter, contact_sheet, save_image
+from ..video.stills import contact_sheet, save_image
 from ..video.writer import Mp4Writer
-from .face import add_face_options, place_portrait, read_identity
-from .options import add_model_options, add_sampling_options, load_animator, read_settings
+from .film_options import FilmToMake, add_film_options, gather_film, is_mp4
 
 logger = logging.getLogger(__name__)
 
@@ -32,90 +25,22 @@ SHEET_COLUMNS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--portrait", type=Path, required=True, metavar="IMAGE")
-    parser.add_argument(
-        "--audio", type=Path, required=True, metavar="SOUND", help="the voice: any sound or film"
-    )
-    parser.add_argument(
-        "--soundtrack",
-        type=Path,
-        metavar="SOUND",
-        help="what the film sounds like, such as the voice with its music (default: the voice); it "
-        "starts where the voice does, is cut at the film's end or followed by silence",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="NAME.mp4, or a folder that will hold numbered png pictures",
-    )
-    parser.add_argument("--start", type=float, default=0.0, help="seconds of the voice to skip")
-    parser.add_argument("--end", type=float, help="second of the voice at which to end")
-    parser.add_argument(
-        "--gate",
-        type=float,
-        metavar="DB",
-        help="what is quieter than this, in dB below full scale, is silence to the face; -45 is "
-        "usual (default: no gate)",
-    )
-    parser.add_argument("--gate-attack", type=float, default=USUAL_ATTACK_MS, metavar="MS")
-    parser.add_argument("--gate-release", type=float, default=USUAL_RELEASE_MS, metavar="MS")
-    parser.add_argument(
-        "--match-colour",
-        type=float,
-        metavar="STRENGTH",
-        help="keep colours and brightness where the portrait has them, against drift in long "
-        "films; 0 to 1, where 1 is wholly (default: as the model paints them)",
-    )
-    parser.add_argument(
-        "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
-    )
-    parser.add_argument(
-        "--store",
-        type=Path,
-        metavar="FOLDER",
-        help="keep every finished clip there; the same call again, after an interruption or with a "
-        "change in a later part, makes only what is missing",
-    )
-    add_face_options(parser)
-    add_sampling_options(parser)
-    add_model_options(parser)
+    add_film_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    settings = read_settings(options)
-    portrait = read_image(options.portrait)
-    sound = read_audio(options.audio, start_s=options.start, end_s=options.end)
-    check_waveform(sound, name=str(options.audio))
-    soundtrack = sound
-    if options.soundtrack is not None:
-        soundtrack = read_audio(options.soundtrack, start_s=options.start)
-    voice = _gated(sound, options)
-    animator = load_animator(options)
-    width, height = animator.size(settings)
-    placed = place_portrait(options, portrait, width=width, height=height)
-    length = animator.length(sound, settings)
-    film = animator.film(
-        placed.picture_HW3,
-        voice,
-        settings=settings,
-        face=placed.face,
-        identity_E=read_identity(options.identity),
-        is_stretched=placed.is_stretched,
-    )
+    made = gather_film(options)
+    film, plan = made.film, made.plan()
+    check_room(plan, options.out, store=options.store, is_mp4=is_mp4(options.out))
     colours = None
     if options.match_colour is not None:
-        fit = Fit.of(
-            placed.picture_HW3, width=width, height=height, is_stretched=placed.is_stretched
-        )
-        colours = ColourMatch(fit.portrait(placed.picture_HW3), strength=options.match_colour)
+        colours = ColourMatch(made.portrait_HW3, strength=options.match_colour)
     store = None if options.store is None else ClipStore(options.store)
-    sheet = _Sheet(length.num_frames) if options.contact_sheet else None
-    with _open_output(options.out, animator, settings, soundtrack, length) as writer:
+    sheet = _Sheet(film.num_frames) if options.contact_sheet else None
+    with made.open_output(options.out, num_frames=film.num_frames) as writer:
         if isinstance(writer, Mp4Writer):
             logger.info("%s: can be watched while the film is made", writer.partial_path)
-        for frames in _with_progress(animator, film, length, settings, store):
+        for frames in _with_progress(made, plan, store):
             if colours is not None:
                 frames = colours.push(frames)
             writer.write(frames)
@@ -123,65 +48,23 @@ def run(options: argparse.Namespace) -> None:
                 sheet.add(frames)
     if sheet is not None:
         save_image(contact_sheet(sheet.frames(), columns=SHEET_COLUMNS), options.contact_sheet)
-    logger.info("%s: %d frames, %dx%d", options.out, length.num_frames, width, height)
+    logger.info("%s: %d frames, %dx%d", options.out, film.num_frames, film.width, film.height)
 
 
-def _gated(sound: Waveform, options: argparse.Namespace) -> Waveform:
-    """The voice that drives the face."""
-    if options.gate is None:
-        return sound
-    voice = gate(
-        sound,
-        threshold_db=options.gate,
-        attack_ms=options.gate_attack,
-        release_ms=options.gate_release,
-    )
-    check_waveform(voice, name=f"{options.audio} behind a gate of {options.gate:g} dB")
-    return voice
-
-
-def _open_output(
-    path: Path,
-    animator: Animator,
-    settings: AnimateSettings,
-    sound: Waveform,
-    length: FilmLength,
-) -> Mp4Writer | PngSequenceWriter:
-    comment = f"family {animator.networks.config.family}, seed {settings.seed}"
-    if path.suffix == ".mp4":
-        width, height = animator.size(settings)
-        return Mp4Writer(
-            path,
-            fps=length.fps,
-            width=width,
-            height=height,
-            num_frames=length.num_frames,
-            sound=sound,
-            comment=comment,
-        )
-    if path.suffix:
-        raise InputError(
-            f"--out {path}: films are written as .mp4. Give a name ending in .mp4, or a folder "
-            "name without an ending for png pictures."
-        )
-    return PngSequenceWriter(path, comment=comment)
-
-
-def _with_progress(
-    animator: Animator,
-    film: Film,
-    length: FilmLength,
-    settings: AnimateSettings,
-    store: ClipStore | None,
-) -> Iterator[Tensor]:
+def _with_progress(made: FilmToMake, plan: FilmPlan, store: ClipStore | None) -> Iterator[Tensor]:
     """Yield the film's frames under one bar over all clips and steps."""
-    num_clips, steps = animator.num_steps(length, settings)
-    with tqdm(total=num_clips * steps, desc="animate", unit="step") as progress:
+    with tqdm(total=plan.num_steps, desc="animate", unit="step") as progress:
 
         def on_step(clip_index: int, step_index: int, latents: Tensor) -> None:
-            progress.update(clip_index * steps + step_index + 1 - progress.n)
+            progress.update(clip_index * plan.steps + step_index + 1 - progress.n)
 
-        yield from animator.animate(film, settings=settings, on_step=on_step, store=store)
+        yield from made.animator.animate(
+            made.film,
+            settings=made.settings,
+            retakes=made.retakes,
+            on_step=on_step,
+            store=store,
+        )
 
 
 class _Sheet:

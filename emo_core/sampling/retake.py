@@ -46,10 +46,14 @@ class Retake:
         """The first frame that is the old one again."""
         return self.last + self.blend_frames
 
-    @property
-    def num_frames(self) -> int:
-        """With the blend."""
-        return self.end - self.first
+    def frames_made(self, num_frames: int) -> int:
+        """How many frames of a film are made again, with the blend."""
+        return min(self.end, num_frames) - self.first
+
+    def frames_seen(self, num_frames: int, *, context: int) -> range:
+        """With some frames of the old film on either side."""
+        last = min(min(self.end, num_frames) + context, num_frames)
+        return range(max(self.first - context, 0), last)
 
     def share_of_old(self, frames: range) -> Tensor:
         """How far some frames are held at the old take's, (F,)."""
@@ -136,9 +140,8 @@ def retake_together(
     Args:
         context: frames of the old film on either side that the new ones see.
     """
-    num_frames = len(latents)
-    end = min(retake.end, num_frames)
-    frames = range(max(retake.first - context, 0), min(end + context, num_frames))
+    end = min(retake.end, len(latents))
+    frames = retake.frames_seen(len(latents), context=context)
     share = retake.share_of_old(frames)
     if retake.first > 0:
         step = torch.tensor([retake.first + retake.blend_frames - frame for frame in frames])

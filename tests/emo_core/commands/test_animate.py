@@ -58,13 +58,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def animate(files: dict[str, Path], out: Path, **options: object) -> int:
-    """Run the command in this process; return its status."""
+def animate(files: dict[str, Path], out: Path, *words: str, **options: object) -> int:
+    """Run the command in this process, with more words at its end; return its status."""
     given = {name: str(path) for name, path in files.items()} | {"out": str(out), "steps": "1"}
     given |= {name.replace("_", "-"): str(value) for name, value in options.items()}
-    return main(
-        ["animate", *(word for name, value in given.items() for word in (f"--{name}", value))]
-    )
+    options = [word for name, value in given.items() for word in (f"--{name}", value)]
+    return main(["animate", *options, *words])
 
 
 def film_frames(path: Path) -> np.ndarray:
@@ -340,12 +339,12 @@ def test_interrupt_leaves_no_file(files: dict[str, Path], tmp_path: Path) -> Non
         "import os, signal, sys\n"
         # A shell that runs tests in the background has its children ignore the signal.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from emo_core.sampling import generate\n"
-        "plain = generate.guided\n"
+        "from emo_core import sampler\n"
+        "plain = sampler.guided\n"
         "def guided(*values, **options):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return plain(*values, **options)\n"
-        "generate.guided = guided\n"
+        "sampler.guided = guided\n"
         "from emo_core.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -373,3 +372,38 @@ def test_info(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> Non
     config = json.loads(text.split("config    ")[1])
     assert config["backbone"]["unet"]["block_out_channels"] == [16, 32]
     assert main(["info", str(files["portrait"])]) == 2
+
+
+def test_a_retake_changes_its_part_alone(files: dict[str, Path], tmp_path: Path) -> None:
+    """Frames 4 and 5 with a blend of two; pictures as png, since a codec looks around."""
+    kept = {"store": tmp_path / "store", "steps": 2}
+    assert animate(files, tmp_path / "old", **kept) == 0
+    clips = len(list((tmp_path / "store").iterdir()))
+    words = ["--retake", "0.16", "0.24", "seed=9", "audio-weight=1.5", "blend=2"]
+    assert animate(files, tmp_path / "new", *words, **kept) == 0
+    assert len(list((tmp_path / "store").iterdir())) == clips + 1
+    for index in range(10):
+        name = f"frame_{index:06}.png"
+        old, new = (np.asarray(Image.open(tmp_path / f / name)) for f in ("old", "new"))
+        assert (old != new).any() == (4 <= index < 8), name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("0.1", "expected start and end"),
+        ("0.1 x", "'x' is not a number"),
+        ("0.1 0.2 sed=1", "'sed=1' is not one of seed, speed"),
+        ("0.1 0.2 seed=1 seed=2", "comes twice"),
+        ("0.1 0.2 seed=1.5", "'1.5' is not a number"),
+        ("0.3 0.2", "a start before its end"),
+        ("0.1 0.2 speed=999", "999"),
+        ("0.1 0.2 blend=0", "0 blended frames"),
+    ],
+)
+def test_retakes_that_cannot_be(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture, words: str, message: str
+) -> None:
+    assert animate(files, tmp_path / "film.mp4", "--retake", *words.split()) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

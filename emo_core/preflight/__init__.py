@@ -1,0 +1,1 @@
+"""What a film will cost, said before anything long runs."""
