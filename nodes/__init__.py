@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
+from .clips import ClipsBegin, ClipsEnd, ClipsRun
 from .crop import CropFace
 from .encoding import AudioEncode, ReferenceEncode
 from .face import AudioWeights, FaceRegionNode, KeyPoints
@@ -30,6 +31,9 @@ NODES: list[type[io.ComfyNode]] = [
     KeyPoints,
     AudioWeights,
     VoiceGate,
+    ClipsBegin,
+    ClipsEnd,
+    ClipsRun,
 ]
 
 

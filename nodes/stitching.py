@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import comfy.model_management
 import comfy.utils
-import folder_paths
 import torch
 from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
@@ -22,18 +20,15 @@ from torch import Tensor
 from ..emo_core.audio.waveform import Waveform
 from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
-from ..emo_core.video.median import MedianFilter
 from ..emo_core.video.writer import Mp4Writer
-from .sampling import AUTO, FPS_KEY, MEDIAN_KEY, Latent
+from .decoding import check_samples, decoded, frame_rate, temp_film
+from .sampling import AUTO, MEDIAN_KEY, Latent
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
-from .vae import check_vae
 
 NODE_ID = "EMO_ClipStitcher"
 IMAGE_SLOT = 1
 """Place of IMAGE among the outputs."""
 CONNECTED_KEY = "image_is_connected"
-FRAMES_AT_ONCE = 16
-DEFAULT_FPS = 25.0
 Prompt = dict[str, dict]
 
 
@@ -117,7 +112,7 @@ class ClipStitcher(io.ComfyNode):
     ) -> io.NodeOutput:
         clips = [latent for latent in latents.values() if latent is not None]
         samples = cls._joined(clips, vae)
-        rate = fps or clips[0].get(FPS_KEY, DEFAULT_FPS)
+        rate = frame_rate(clips[0], fps)
         sound = None
         if audio is not None:
             duration_s = len(samples) / rate
@@ -125,9 +120,9 @@ class ClipStitcher(io.ComfyNode):
         nodes = cls.hidden.dynprompt  # Those that other nodes expanded into are among them.
         prompt = {name: nodes.get_node(name) for name in nodes.all_node_ids()}
         is_kept = image_is_connected(prompt, str(cls.hidden.unique_id))
-        path, shown = _temp_file()
+        path, shown = temp_film()
         is_smoothed = smoothing == "median" or (smoothing == AUTO and MEDIAN_KEY in clips[0])
-        frames = _smoothed(_decoded(samples, vae)) if is_smoothed else _decoded(samples, vae)
+        frames = decoded(samples, vae, is_smoothed=is_smoothed)
         images = _write(path, samples, frames, fps=rate, crf=crf, sound=sound, is_kept=is_kept)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
@@ -147,12 +142,7 @@ class ClipStitcher(io.ComfyNode):
                 "rows, columns). Sample them with the same reference size."
             )
         samples = torch.cat([clip["samples"] for clip in clips])
-        if samples.ndim != 4:
-            raise InputError(
-                f"{cls.NAME}: latents of shape {list(samples.shape)}. Expected frames, channels, "
-                "rows, columns; those of a video model are decoded by its own nodes."
-            )
-        check_vae(vae, latent_channels=samples.shape[1], node=cls.NAME)
+        check_samples(samples, vae, node=cls.NAME)
         return samples
 
 
@@ -179,14 +169,6 @@ def mark_connected_images(request: dict) -> dict:
     return request
 
 
-def _temp_file() -> tuple[Path, ui.SavedResult]:
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        "emo", folder_paths.get_temp_directory()
-    )
-    file = f"{name}_{counter:05}_.mp4"
-    return Path(folder) / file, ui.SavedResult(file, subfolder, io.FolderType.temp)
-
-
 def _write(
     path: Path,
     samples: Tensor,
@@ -197,13 +179,14 @@ def _write(
     sound: Waveform | None,
     is_kept: bool,
 ) -> Tensor | None:
-    """Stream the film to a file; return its frames (F, H, W, 3) where they are asked for."""
+    """Stream the film to a file, with progress; return its frames (F, H, W, 3) where asked for."""
     num_frames = len(samples)
     height, width = (side * PIXELS_PER_LATENT for side in samples.shape[-2:])
     images = torch.empty((num_frames, height, width, 3)) if is_kept else None
     writer = Mp4Writer(
         path, fps=fps, width=width, height=height, num_frames=num_frames, sound=sound, crf=crf
     )
+    progress = comfy.utils.ProgressBar(num_frames)
     first = 0
     with writer:
         for part in frames:
@@ -211,23 +194,5 @@ def _write(
             if images is not None:
                 images[first : first + len(part)] = part
             first += len(part)
+            progress.update(len(part))
     return images
-
-
-def _decoded(samples: Tensor, vae: VAE) -> Iterator[Tensor]:
-    """Decode a few frames at a time, with progress; an interrupt stops between them."""
-    progress = comfy.utils.ProgressBar(len(samples))
-    for part in samples.split(FRAMES_AT_ONCE):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        yield vae.decode(part)
-        progress.update(len(part))
-
-
-def _smoothed(parts: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Pass a film through the median, one frame behind."""
-    median = MedianFilter()
-    for part in parts:
-        done = median.push(part)
-        if len(done):
-            yield done
-    yield median.finish()
