@@ -1,9 +1,10 @@
 """A node pack for tests: what other people's nodes may do in a part that runs clip by clip."""
 
 import asyncio
+import gc
+import resource
 import time
 
-import psutil
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker, GraphBuilder
 
@@ -52,16 +53,29 @@ class CountCalls:
 
 
 class Measure:
-    """Says how much memory the process holds."""
+    """Says at every fourth call how many bytes the process held at most, and its tensors now."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = CATEGORY, "run", ("IMAGE",)
+
+    def __init__(self) -> None:
+        self.num_calls = 0
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         return {"required": {"images": ("IMAGE",)}}
 
     def run(self, images: torch.Tensor) -> dict:
-        return {"ui": {"rss": [psutil.Process().memory_info().rss]}, "result": (images,)}
+        self.num_calls += 1
+        if self.num_calls % 4:
+            return {"ui": {"peak": [], "tensors": []}, "result": (images,)}
+        storages = {
+            item.untyped_storage().data_ptr(): item.untyped_storage().nbytes()
+            for item in gc.get_objects()
+            if type(item) is torch.Tensor and item.device.type == "cpu"
+        }
+        peak_kB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        shown = {"peak": [peak_kB * 1024], "tensors": [sum(storages.values())]}
+        return {"ui": shown, "result": (images,)}
 
 
 class Slow:
