@@ -256,7 +256,7 @@ def _only(images: Values, *, where: str) -> Tensor:
     if len(images) != 1:
         raise InputError(
             f"{ClipsEnd.NAME}: the part gave a list of {len(images)} IMAGEs for {where}. Expected "
-            "one; put 'Rebatch Images' with a batch size of frames_per_clip before this node."
+            "one; put 'Rebatch Images' with batch_size 4096 before this node."
         )
     if not isinstance(images[0], Tensor):
         raise InputError(
