@@ -53,7 +53,12 @@ def test_the_begin_gives_the_first_frames_of_the_film(graph, latent, notes):
     assert made.args[0].shape == (5, 64, 64, 3)
     assert torch.equal(made.args[0], film[:5])
     assert torch.allclose(film, plain) is not bool(notes)
-    assert graph.node("ClipsBegin").execute(latent, graph.vae, 0).args[1].frames_per_clip == 16
+
+
+def test_no_number_of_frames_is_the_usual_one(graph, latent):
+    with torch.inference_mode():
+        frames, clips = graph.node("ClipsBegin").execute(latent, graph.vae, 0).args
+    assert len(frames) == clips.frames_per_clip == 16
 
 
 def test_the_median_of_the_begin_is_the_films(graph, latent):
