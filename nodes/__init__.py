@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
+from .clips import ClipsBegin, ClipsEnd, ClipsRun
 from .conditioning import Conditioning
 from .crop import CropFace
 from .encoding import AudioEncode, ReferenceEncode
@@ -35,6 +36,9 @@ NODES: list[type[io.ComfyNode]] = [
     VoiceGate,
     Retake,
     Preflight,
+    ClipsBegin,
+    ClipsEnd,
+    ClipsRun,
 ]
 
 

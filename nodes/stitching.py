@@ -9,9 +9,7 @@ Letters: F frames, C channels, h and w rows and columns of latents, H and W of p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import folder_paths
 import torch
 from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
@@ -25,16 +23,14 @@ from ..emo_core.video.images import Fit
 from ..emo_core.video.joining import joined_frames, joined_length, joined_sound
 from ..emo_core.video.median import median_filtered
 from ..emo_core.video.writer import Mp4Writer
-from .decoding import decoded
-from .sampling import AUTO, FPS_KEY, MEDIAN_KEY, Latent
+from .decoding import check_samples, clips_of, decoded, frame_rate, temp_film, with_progress
+from .sampling import AUTO, MEDIAN_KEY, Latent
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
-from .vae import check_vae
 
 NODE_ID = "EMO_ClipStitcher"
 IMAGE_SLOT = 1
 """Place of IMAGE among the outputs."""
 CONNECTED_KEY = "image_is_connected"
-DEFAULT_FPS = 25.0
 MOST_CLIPS = 50
 Prompt = dict[str, dict]
 
@@ -163,7 +159,7 @@ class ClipStitcher(io.ComfyNode):
         connected = {name: latent for name, latent in latents.items() if latent is not None}
         clips = cls._clips(list(connected.values()), vae)
         noted = next(iter(connected.values()))
-        rate = fps or noted.get(FPS_KEY, DEFAULT_FPS)
+        rate = frame_rate(noted, fps)
         lengths = [len(clip) for clip in clips]
         num_frames = joined_length(lengths, crossfade=crossfade)
         if audio is None:
@@ -173,11 +169,13 @@ class ClipStitcher(io.ComfyNode):
             cls._check_alone(audios or {})
             sound = cut_or_padded(waveform_of(audio, node=cls.NAME), duration_s=num_frames / rate)
         height, width = (side * PIXELS_PER_LATENT for side in clips[0].shape[-2:])
-        path, shown = _temp_file()
+        path, shown = temp_film()
         writer = Mp4Writer(
             path, fps=rate, width=width, height=height, num_frames=num_frames, sound=sound, crf=crf
         )
-        frames = joined_frames(decoded(clips, vae), lengths, crossfade=crossfade)
+        frames = decoded(clips_of(connected.values()), vae, like_FChw=clips[0])
+        frames = with_progress(frames, num_frames=sum(lengths))
+        frames = joined_frames(frames, lengths, crossfade=crossfade)
         if smoothing == "median" or (smoothing == AUTO and MEDIAN_KEY in noted):
             frames = median_filtered(frames)
         if match_to is not None:
@@ -203,12 +201,7 @@ class ClipStitcher(io.ComfyNode):
                 "rows, columns). Sample them with the same reference size."
             )
         samples = [clip["samples"] for clip in clips]
-        if samples[0].ndim != 4:
-            raise InputError(
-                f"{cls.NAME}: latents of shape {list(samples[0].shape)}. Expected frames, "
-                "channels, rows, columns; those of a video model are decoded by its own nodes."
-            )
-        check_vae(vae, latent_channels=samples[0].shape[1], node=cls.NAME)
+        check_samples(samples[0], vae, node=cls.NAME)
         return samples
 
     @classmethod
@@ -278,14 +271,6 @@ def mark_connected_images(request: dict) -> dict:
         if isinstance(node, dict) and node.get("class_type") == NODE_ID:
             node.setdefault("inputs", {})[CONNECTED_KEY] = image_is_connected(prompt, unique_id)
     return request
-
-
-def _temp_file() -> tuple[Path, ui.SavedResult]:
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        "emo", folder_paths.get_temp_directory()
-    )
-    file = f"{name}_{counter:05}_.mp4"
-    return Path(folder) / file, ui.SavedResult(file, subfolder, io.FolderType.temp)
 
 
 def _number(name: str) -> str:

@@ -32,6 +32,7 @@ AudioType = io.Custom("EMO_AUDIO")
 FaceRegionType = io.Custom("EMO_FACE_REGION")
 SpeedType = io.Custom("EMO_SPEED")
 RetakeType = io.Custom("EMO_RETAKE")
+ClipsType = io.Custom("EMO_CLIPS")
 FaceLandmarksType = io.Custom("FACE_LANDMARKS")
 """Core's: {"frames": [[face, ...] per frame], "image_size": (H, W), ...}."""
 FaceAnalysisTypes = [io.Custom("INSIGHTFACE"), io.Custom("FACEANALYSIS"), io.FaceAnalysis]
@@ -143,3 +144,18 @@ class RetakeWire:
     """None: the film's."""
     weights: Mapping[str, float]
     """Of `Weights`, those that differ from the film's."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """EMO_CLIPS: a sampled film that is to be decoded clip by clip."""
+
+    latent: dict[str, object]
+    """LATENT of one film, with the notes of EMO's sampling nodes."""
+    vae: VAE
+    frames_per_clip: int
+    """At least 1; the last clip may be shorter."""
+
+    def get_models(self) -> list[ModelPatcher]:
+        """For ComfyUI's tracking of models in cached outputs."""
+        return [self.vae.patcher]

@@ -135,10 +135,12 @@ class Server:
                 events.append((kind, data))
                 if kind == "progress_state" and interrupt_at is not None:
                     states = data["nodes"]
+                    # What a node expands into counts as that node.
                     running = [
-                        state["value"] > 0 and prompt[node]["class_type"] == interrupt_at
-                        for node, state in states.items()
-                        if state["state"] == "running" and node in prompt
+                        state["value"] > 0
+                        and prompt[state["display_node_id"]]["class_type"] == interrupt_at
+                        for state in states.values()
+                        if state["state"] == "running"
                     ]
                     to_wait -= any(running)
                     if to_wait == 0 and any(running):

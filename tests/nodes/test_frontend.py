@@ -109,7 +109,7 @@ def test_a_template_opens_whole_and_its_film_plays(server, page, path):
         fps = {"echomimic": 24, "v_express": 30}.get(path.stem, 25)
         assert sum(1 for _ in container.decode(video)) == round(SECONDS * fps)
         assert container.streams.audio
-    scale = 2 if "2x" in path.stem else 1
+    scale = 2 if "upscale" in path.stem else 1
     width = 160 if "wide" in path.stem else 128
     size = (SIDE, SIDE) if is_published else (width * scale, 128 * scale)
     assert (video.width, video.height) == size

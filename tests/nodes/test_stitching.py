@@ -190,6 +190,6 @@ def test_a_cpu_without_memory_gives_the_same_frames_in_smaller_parts(pack, vae, 
             return plain(samples, **options)
 
         monkeypatch.setattr(vae.first_stage_model, "decode", decode)
-        made = torch.cat(list(decoded([film(20)[:12], film(20)[12:]], vae)))
+        made = torch.cat(list(decoded([film(20)[:12], film(20)[12:]], vae, like_FChw=film(1))))
     assert asked == [12, 6, *[3] * 6, 2]
     assert (made - whole).abs().max() < 1e-5
