@@ -25,8 +25,8 @@ from ..emo_core.errors import InputError
 from ..emo_core.video.median import median_filtered
 from ..emo_core.video.writer import Mp4Writer
 from .decoding import check_samples, clips_of, decoded, frame_rate, regrouped, temp_film
+from .latents import MEDIAN_KEY, Latent
 from .part import Part, PartRunner, Values, find_part
-from .sampling import MEDIAN_KEY, Latent
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
 from .types import Clips, ClipsType
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from ..emo_core.errors import InputError
 from ..emo_core.models.reference import MotionReading
 from .film import FilmToSample, assemble
+from .latents import Latent, empty_latent
 from .network import CLIP_KEY
-from .sampling import Latent, empty_latent, film_inputs, weight_inputs
+from .sampling import film_inputs, weight_inputs
 
 
 class Conditioning(io.ComfyNode):

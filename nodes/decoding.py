@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..emo_core.errors import InputError
 from ..emo_core.video.decoding import FRAMES_AT_ONCE, decode_in_parts, is_out_of_memory
-from .sampling import FILE_KEY, FPS_KEY, Latent
+from .latents import FILE_KEY, FPS_KEY, Latent
 from .vae import check_vae
 
 DEFAULT_FPS = 25.0

@@ -5,38 +5,33 @@ Their inputs about the film go to `assemble` by name.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 
-import comfy.model_management
-import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
-import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
+from torch import Tensor
 
 from ..emo_core.files.on_disk import TensorOnDisk
-from ..emo_core.film import Film
+from ..emo_core.sampling.generate import Stretch
 from ..emo_core.store.clips import LARGEST_BYTES, ClipStore
 from .ddim import ddim_schedule
 from .film import assemble, config_of
 from .guider import ClipGuider
+from .latents import FILE_KEY, empty_latent
 from .paths import STORE_FOLDER, store_path, temp_folder
 from .retaking import takes_of
+from .sound import AudioDict, waveform_of
+from .streaming import write_film
 from .types import AudioType, FaceRegionType, ReferenceType, RetakeType, RetakeWire, SpeedType
 
-logger = logging.getLogger(__name__)
-FPS_KEY = "emo_fps"
-"""Key of a LATENT that carries the film's frame rate to the stitcher."""
-MEDIAN_KEY = "emo_median"
-"""Key of a LATENT whose family passes its frames through a median."""
-FILE_KEY = "emo_file"
-"""Key of a LATENT whose samples lie in a file: the `TensorOnDisk`, which can be released."""
 AUTO = "auto"
 USUAL_SAMPLER, USUAL_SCHEDULER = "dpmpp_2m", "sgm_uniform"
-Latent = dict[str, object]
 
 
 def film_inputs() -> list[io.Input]:
@@ -192,8 +187,22 @@ class Sampler(io.ComfyNode):
                 ),
                 *weight_inputs(),
                 *long_film_inputs(),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Connect it to have the film as VIDEO, written while it is sampled: "
+                    "the node says which file can be watched meanwhile.",
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Sound of that VIDEO: the voice, or a mix with music.",
+                ),
             ],
-            outputs=[io.Latent.Output(tooltip="The film, for EMO Clip Stitcher.")],
+            outputs=[
+                io.Latent.Output(tooltip="The film, for EMO Clip Stitcher."),
+                io.Video.Output(tooltip="For Save Video, with vae connected."),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -207,6 +216,8 @@ class Sampler(io.ComfyNode):
         scheduler: str,
         retake: tuple[RetakeWire, ...] = (),
         keep_clips: bool = True,
+        vae: VAE | None = None,
+        audio: AudioDict | None = None,
         **film_inputs: object,
     ) -> io.NodeOutput:
         guider = _guider(cls.NAME, guidance, retake, keep_clips, film_inputs)
@@ -233,14 +244,25 @@ class Sampler(io.ComfyNode):
         )
         # Latents of a long film would fill the memory: they lie in a file.
         latents = TensorOnDisk(temp_folder(), row_shape=film.latent_shape)
-        for stretch in stretches:
-            latents.append(stretch.latents)
+        clips = _kept(stretches, latents)
+        video = ExecutionBlocker(
+            f"{cls.NAME} gives VIDEO only with a vae. Connect one, or use EMO Clip Stitcher."
+        )
+        if vae is None:
+            for _ in clips:
+                pass
+        else:
+            sound = None if audio is None else waveform_of(audio, node=cls.NAME)
+            video = write_film(film, clips, vae, sound, on_written=cls._tell, node=cls.NAME)
         if guider.num_recalled:
-            text = f"{guider.num_recalled} clips were in {guider.store.folder}"
-            PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
-        latent = empty_latent(film, film.num_frames)
-        latent |= {"samples": latents.tensor(), FILE_KEY: latents}
-        return io.NodeOutput(latent)
+            cls._tell(f"{guider.num_recalled} clips were in {guider.store.folder}")
+        latent = empty_latent(film, 0)
+        return io.NodeOutput(latent | {"samples": latents.tensor(), FILE_KEY: latents}, video)
+
+    @classmethod
+    def _tell(cls, text: str) -> None:
+        """Show a text on the node."""
+        PromptServer.instance.send_progress_text(text, str(cls.hidden.unique_id))
 
 
 class DDIM(io.ComfyNode):
@@ -274,6 +296,13 @@ class DDIM(io.ComfyNode):
         return io.NodeOutput(*ddim_schedule(model, steps=steps or config.sampling.steps))
 
 
+def _kept(stretches: Iterator[Stretch], latents: TensorOnDisk) -> Iterator[Tensor]:
+    """Put a film's latents into a file, and hand them on."""
+    for stretch in stretches:
+        latents.append(stretch.latents)
+        yield stretch.latents
+
+
 def _guider(
     node: str,
     guidance: float,
@@ -291,14 +320,3 @@ def _guider(
         takes=takes_of(retakes, to_sample, guidance=guidance, node=node),
         store=ClipStore(store_path()) if is_kept else None,
     )
-
-
-def empty_latent(film: Film, num_frames: int) -> Latent:
-    """A LATENT of zeros that says what the stitcher wants to know."""
-    samples = torch.zeros(
-        (num_frames, *film.latent_shape), device=comfy.model_management.intermediate_device()
-    )
-    latent = {"samples": samples, FPS_KEY: film.fps}
-    if film.config.sampling.has_median_filter:
-        latent[MEDIAN_KEY] = True
-    return latent

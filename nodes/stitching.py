@@ -24,7 +24,8 @@ from ..emo_core.video.joining import joined_frames, joined_length, joined_sound
 from ..emo_core.video.median import median_filtered
 from ..emo_core.video.writer import Mp4Writer
 from .decoding import check_samples, clips_of, decoded, frame_rate, temp_film, with_progress
-from .sampling import AUTO, MEDIAN_KEY, Latent
+from .latents import MEDIAN_KEY, Latent
+from .sampling import AUTO
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
 
 NODE_ID = "EMO_ClipStitcher"
