@@ -15,13 +15,16 @@ from ..audio.gate import USUAL_ATTACK_MS, USUAL_RELEASE_MS, gate
 from ..audio.timing import FilmLength
 from ..audio.waveform import Waveform, check_waveform, read_audio
 from ..errors import InputError
+from ..evaluation.likeness import reference_net_features
+from ..evaluation.meters import FilmMeters
+from ..files.replace import explaining_os_errors, replacing
 from ..film import Film
 from ..pipeline import AnimateSettings, Animator
 from ..store.clips import ClipStore
-from ..video.images import read_image
+from ..video.images import Fit, read_image
 from ..video.stills import PngSequenceWriter, contact_sheet, save_image
 from ..video.writer import Mp4Writer
-from .face import add_face_options, place_portrait, read_identity
+from .face import PlacedPortrait, add_face_options, place_portrait, read_identity
 from .options import add_model_options, add_sampling_options, load_animator, read_settings
 
 logger = logging.getLogger(__name__)
@@ -64,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
     )
     parser.add_argument(
+        "--meters",
+        type=Path,
+        metavar="FILE",
+        help="also measure every clip, show a table, and write the numbers as json: likeness to "
+        "the portrait, drift of colours, seams, and lip sync where the checkpoint draws faces",
+    )
+    parser.add_argument(
         "--store",
         type=Path,
         metavar="FOLDER",
@@ -98,13 +108,23 @@ def run(options: argparse.Namespace) -> None:
     )
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(length.num_frames) if options.contact_sheet else None
+    meters = None
+    if options.meters is not None:
+        meters = _meters(animator, settings, placed, voice)
     with _open_output(options.out, animator, settings, soundtrack, length) as writer:
         for frames in _with_progress(animator, film, length, settings, store):
             writer.write(frames)
             if sheet is not None:
                 sheet.add(frames)
+            if meters is not None:
+                meters.push(frames)
     if sheet is not None:
         save_image(contact_sheet(sheet.frames(), columns=SHEET_COLUMNS), options.contact_sheet)
+    if meters is not None:
+        reading = meters.finish()
+        with replacing(options.meters) as path, explaining_os_errors(path):
+            path.write_text(reading.to_json(), encoding="utf-8")
+        logger.info("%s", reading.text())
     logger.info("%s: %d frames, %dx%d", options.out, length.num_frames, width, height)
 
 
@@ -120,6 +140,22 @@ def _gated(sound: Waveform, options: argparse.Namespace) -> Waveform:
     )
     check_waveform(voice, name=f"{options.audio} behind a gate of {options.gate:g} dB")
     return voice
+
+
+def _meters(
+    animator: Animator, settings: AnimateSettings, placed: PlacedPortrait, voice: Waveform
+) -> FilmMeters:
+    width, height = animator.size(settings)
+    picture = placed.picture_HW3
+    fit = Fit.of(picture, width=width, height=height, is_stretched=placed.is_stretched)
+    return FilmMeters(
+        fit.portrait(picture),
+        clip_frames=animator.networks.config.sampling.clip_frames,
+        fps=animator.length(voice, settings).fps,
+        read_features=reference_net_features(animator),
+        # Checkpoints with a front end of their own are those that learned from drawn faces.
+        voice=None if animator.networks.front_end is None else voice,
+    )
 
 
 def _open_output(
