@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..evaluation.likeness import reference_net_features
+from ..evaluation.meters import FilmMeters
+from ..files.replace import explaining_os_errors, replacing
 from ..preflight.disk import check_room
 from ..preflight.plan import FilmPlan
 from ..store.clips import ClipStore
@@ -37,6 +40,7 @@ def run(options: argparse.Namespace) -> None:
         colours = ColourMatch(made.portrait_HW3, strength=options.match_colour)
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(film.num_frames) if options.contact_sheet else None
+    meters = None if options.meters is None else _meters(made)
     with made.open_output(options.out, num_frames=film.num_frames) as writer:
         if isinstance(writer, Mp4Writer):
             logger.info("%s: can be watched while the film is made", writer.partial_path)
@@ -46,9 +50,28 @@ def run(options: argparse.Namespace) -> None:
             writer.write(frames)
             if sheet is not None:
                 sheet.add(frames)
+            if meters is not None:
+                meters.push(frames)
     if sheet is not None:
         save_image(contact_sheet(sheet.frames(), columns=SHEET_COLUMNS), options.contact_sheet)
+    if meters is not None:
+        reading = meters.finish()
+        with replacing(options.meters) as path, explaining_os_errors(path):
+            path.write_text(reading.to_json(), encoding="utf-8")
+        logger.info("%s", reading.text())
     logger.info("%s: %d frames, %dx%d", options.out, film.num_frames, film.width, film.height)
+
+
+def _meters(made: FilmToMake) -> FilmMeters:
+    networks = made.animator.networks
+    return FilmMeters(
+        made.portrait_HW3,
+        clip_frames=networks.config.sampling.clip_frames,
+        fps=made.length.fps,
+        read_features=reference_net_features(made.animator),
+        # Checkpoints with a front end of their own are those that learned from drawn faces.
+        voice=None if networks.front_end is None else made.voice,
+    )
 
 
 def _with_progress(made: FilmToMake, plan: FilmPlan, store: ClipStore | None) -> Iterator[Tensor]:

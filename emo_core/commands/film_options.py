@@ -31,6 +31,8 @@ class FilmToMake:
     film: Film
     length: FilmLength
     settings: AnimateSettings
+    voice: Waveform
+    """What drives the face."""
     soundtrack: Waveform
     """What the film sounds like."""
     portrait_HW3: Tensor
@@ -101,6 +103,13 @@ def add_film_options(parser: argparse.ArgumentParser) -> None:
         "--contact-sheet", type=Path, metavar="IMAGE", help="also save an overview, .png or .jpg"
     )
     parser.add_argument(
+        "--meters",
+        type=Path,
+        metavar="FILE",
+        help="also measure every clip, show a table, and write the numbers as json: likeness to "
+        "the portrait, drift of colours, seams, and lip sync where the checkpoint draws faces",
+    )
+    parser.add_argument(
         "--store",
         type=Path,
         metavar="FOLDER",
@@ -147,6 +156,7 @@ def gather_film(options: argparse.Namespace) -> FilmToMake:
         film=film,
         length=animator.length(sound, settings),
         settings=settings,
+        voice=voice,
         soundtrack=soundtrack,
         portrait_HW3=fit.portrait(placed.picture_HW3),
         retakes=read_retakes(options, film.weights),

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import savgol_filter
-from scipy.stats import rankdata
 
 from ..errors import InputError
 from ..face.motion import angular_speed, rotation_matrices
@@ -121,6 +119,8 @@ def head_speed(pose_F3: np.ndarray, *, fps: float) -> np.ndarray:
     Yaw, pitch and roll are smoothed first (Savitzky-Golay, 9 frames, second order): at 25 fps an
     error of one degree in a single frame would otherwise count as 25 degrees per second.
     """
+    from scipy.signal import savgol_filter  # Training brings SciPy; meters do without.
+
     num_frames = len(pose_F3)
     window = min(SMOOTHING_FRAMES, num_frames - 1 + num_frames % 2)
     if window > SMOOTHING_ORDER:
@@ -130,6 +130,8 @@ def head_speed(pose_F3: np.ndarray, *, fps: float) -> np.ndarray:
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's correlation of two lists of numbers; equal values share their mean rank."""
+    from scipy.stats import rankdata  # Training brings SciPy; meters do without.
+
     return correlation(rankdata(first), rankdata(second))
 
 
@@ -192,7 +194,15 @@ def seam_ratio(differences_CF: list[np.ndarray], *, clip_frames: int) -> float:
             f"Seams: {len(across_all)} clip borders and {len(within_all)} other frame pairs, "
             "expected both. Measure films of at least two clips of two frames."
         )
-    return float((across_all.mean() + LEAST_DIFFERENCE) / (within_all.mean() + LEAST_DIFFERENCE))
+    return change_ratio(across_all, within_all)
+
+
+def change_ratio(across: np.ndarray, within: np.ndarray) -> float:
+    """Mean of frame differences across borders over the mean of those within clips.
+
+    Both are of `frame_differences` and not empty.
+    """
+    return float((across.mean() + LEAST_DIFFERENCE) / (within.mean() + LEAST_DIFFERENCE))
 
 
 def identity_drift(

@@ -25,6 +25,8 @@ from emo_core.pipeline import Animator
 from emo_core.training.vae import initialise
 
 ROOT = Path(__file__).resolve().parents[3]
+CLIPS = [(0, 3), (4, 7), (8, 9)]
+"""Of a film of 10 frames with the toy checkpoint: first and last frames."""
 
 
 def write_sound(path: Path, samples: np.ndarray, *, rate: int = 8000) -> Path:
@@ -165,6 +167,18 @@ def test_gate_silences_what_drives_and_not_what_is_heard(
     pictures = [film_frames(tmp_path / f"{name}.mp4") for name in ("open", "gated")]
     assert (pictures[0] != pictures[1]).any()
     assert read_audio(tmp_path / "gated.mp4").samples[:, 5000:].std() > 0.003
+
+
+def test_meters_beside_the_film(
+    files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert animate(files, tmp_path / "film.mp4", meters=tmp_path / "meters.json") == 0
+    reading = json.loads((tmp_path / "meters.json").read_text(encoding="utf-8"))
+    assert [(clip["first_frame"], clip["last_frame"]) for clip in reading["clips"]] == CLIPS
+    assert reading["identity_by"] == "ReferenceNet"
+    assert reading["num_frames"] == len(film_frames(tmp_path / "film.mp4"))
+    assert any("identity: by ReferenceNet" in record.message for record in caplog.records)
 
 
 def test_the_same_seed_gives_the_same_pictures(files: dict[str, Path], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The published families on the command line, with the kits' narrow networks."""
 
+import json
 from pathlib import Path
 
 import av
@@ -75,6 +76,17 @@ def test_a_film_of_every_family(files: dict, tmp_path: Path) -> None:
     film = frames_of(tmp_path / "film.mp4")
     assert film.shape == (FRAMES[files["name"]], 64, 64, 3)
     assert film.std() > 1.0
+
+
+def test_meters_of_every_family(files: dict, tmp_path: Path) -> None:
+    """Lip sync is left out: what reads mouths knows drawn faces only."""
+    path = tmp_path / "meters.json"
+    assert animate(files, tmp_path / "film.mp4", meters=path) == 0
+    reading = json.loads(path.read_text(encoding="utf-8"))
+    assert reading["num_frames"] == FRAMES[files["name"]]
+    assert reading["identity_by"] == "ReferenceNet"
+    assert -1.0 <= reading["identity"] <= 1.0
+    assert reading["lip_sync"] is None
 
 
 def test_where_the_face_is_and_how_the_voice_counts(files: dict, tmp_path: Path) -> None:

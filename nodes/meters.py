@@ -1,0 +1,39 @@
+"""Meters of a film inside ComfyUI: the core's, reading through the patchers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..emo_core.audio.waveform import Waveform
+from ..emo_core.evaluation.meters import FilmMeters
+from ..emo_core.models.unet import Features
+from .loading import read_motion
+from .types import Reference
+
+
+def film_meters(
+    reference: Reference, *, clip_frames: int, fps: float, voice: Waveform | None = None
+) -> FilmMeters:
+    """Prepare to measure a film of this portrait.
+
+    Frames are compared with the portrait as the VAE decodes it, since frames come out of it too.
+    What `push` is given may lie on any device; the ReferenceNet is loaded when a clip is complete.
+
+    Args:
+        clip_frames: frames per clip of the film; the checkpoint's are
+            `reference.net.config.sampling.clip_frames`.
+        voice: what drives the face; for drawn faces only, see `FilmMeters`.
+
+    Raises:
+        InputError: as `FilmMeters`.
+    """
+    scale = reference.net.config.latent_scale
+
+    def read_features(picture_1HW3: Tensor) -> Features:
+        latents = reference.vae.encode(picture_1HW3) * scale
+        return read_motion(reference, latents).known
+
+    portrait = reference.vae.decode(reference.reading.latents_1CHW / scale)[0]
+    return FilmMeters(
+        portrait, clip_frames=clip_frames, fps=fps, read_features=read_features, voice=voice
+    )
