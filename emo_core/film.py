@@ -20,12 +20,14 @@ from torch import Tensor
 from .audio.rows import cut_windows
 from .audio.windows import windows_around_frames
 from .config import PIXELS_PER_LATENT, ModelConfig
+from .errors import InputError
 from .face.areas import area_levels, level_sizes
 from .face.key_points import draw_key_points
 from .face.placement import FacePlacement
 from .models.backbone import AS_TRAINED, Backbone, SharedConditions, Weights
 from .models.reference import MotionReading, ReferenceReading
 from .models.unet import Conditions, Features
+from .sampling.anchor import Anchor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,21 @@ class Film:
         if not self.config.sampling.motion.is_first_reference:
             return None
         return self.reference.latents_1CHW.expand(self.num_motion_frames, -1, -1, -1)
+
+    def anchor(self, *, every: int, share: float) -> Anchor | None:
+        """Bring the film back to its reference every few clips; 0 never does.
+
+        Raises:
+            InputError: nothing leads its clips, or a share outside 0 to 1.
+        """
+        if every == 0:
+            return None
+        if not self.num_motion_frames:
+            raise InputError(
+                f"anchor every {every} clips: checkpoints of family {self.config.family} sample "
+                "all frames together, so none leads another. Leave the anchor out."
+            )
+        return Anchor(every=every, share=share, reference=self.reference.latents_1CHW)
 
     @cached_property
     def area_levels(self) -> list[Tensor] | None:

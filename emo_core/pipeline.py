@@ -32,6 +32,7 @@ from .film import Film
 from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
 from .sampler import How, Take, sample_film
+from .sampling.anchor import USUAL_ANCHOR_SHARE
 from .sampling.denoising import OnStep
 from .sampling.retake import USUAL_BLEND_FRAMES, Retake, retake_part
 from .store.clips import ClipStore
@@ -48,7 +49,7 @@ class AnimateSettings:
     """What a user may change. None stands for the checkpoint's own default.
 
     `Animator.film` reads what shapes a film's conditions (size, fps, speed, weights), `sample` and
-    `animate` how it is sampled (steps, guidance, solver, seed).
+    `animate` how it is sampled (steps, guidance, solver, seed, anchor).
     """
 
     width: int | None = None
@@ -60,6 +61,9 @@ class AnimateSettings:
     seed: int = 0
     speed_deg_s: float | None = None
     """Head speed; None leaves the speed layers out."""
+    anchor_every: int = 0
+    """Clips after which the film is brought back to its reference; 0 never does."""
+    anchor_share: float = USUAL_ANCHOR_SHARE
     weights: Weights = AS_TRAINED
 
 
@@ -260,6 +264,7 @@ class Animator:
             film,
             how,
             takes=[self._take(film, how, retake) for retake in retakes],
+            anchor=film.anchor(every=settings.anchor_every, share=settings.anchor_share),
             store=store,
             on_step=on_step,
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .audio.rows import cut_windows
 from .config import config_to_json
+from .errors import InputError
 from .film import Film
 from .sampling.clip_plan import ClipSpan
 from .sampling.generate import FinishedClip
@@ -79,9 +80,12 @@ class FilmMemory:
     def keep(
         self, span: ClipSpan, clip: FinishedClip, *, led_by: Tensor | None, held: Held | None
     ) -> None:
-        """Keep a clip that was just made."""
+        """Keep a clip that was just made. A store that is full must not cost the film."""
         fingerprint = self._fingerprint(span, led_by, held)
-        self.store.write(fingerprint, StoredClip(latents=clip.latents, motion=clip.motion))
+        try:
+            self.store.write(fingerprint, StoredClip(latents=clip.latents, motion=clip.motion))
+        except InputError as error:
+            logger.warning("frames %d to %d are not kept: %s", span.first, span.last, error)
 
     def _fingerprint(self, span: ClipSpan, led_by: Tensor | None, held: Held | None) -> str:
         film, config = self.film, self.film.config

@@ -18,6 +18,7 @@ from .film import Clip, Film
 from .models.backbone import SharedConditions
 from .models.vae import VAE
 from .resume import FilmMemory
+from .sampling.anchor import Anchor
 from .sampling.clip_plan import ClipSpan
 from .sampling.denoising import OnStep, Predict, PredictGuided, denoise, guided
 from .sampling.generate import Motion, generate_clips
@@ -60,6 +61,7 @@ def sample_film(
     how: How,
     *,
     takes: Sequence[Take] = (),
+    anchor: Anchor | None = None,
     store: ClipStore | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[Tensor]:
@@ -68,6 +70,7 @@ def sample_film(
     Args:
         vae: motion frames of some families go through it.
         takes: parts that are made again, each in the film that those before it left.
+        anchor: brings the film back to its reference every few clips.
         store: clips that are in it are not made again, others are kept in it.
         on_step: called after every denoising step; its clip index counts all clips, those that the
             store had too.
@@ -103,6 +106,7 @@ def sample_film(
             num_frames=film.num_motion_frames,
             first=film.first_motion,
             recode=_through_pixels(vae) if config.motion.is_decoded else None,
+            anchor=anchor,
         ),
     }
     stretches = generate_clips(**making(film, how), **sizes)

@@ -11,6 +11,7 @@ Letters: F frames, C channels, h and w rows and columns of latents.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from torch import Tensor
 from ..emo_core.errors import InputError
 from ..emo_core.film import Film
 from ..emo_core.resume import FilmMemory
+from ..emo_core.sampling.anchor import Anchor
 from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from ..emo_core.sampling.generate import Motion, Stretch, generate_clips
 from ..emo_core.sampling.held import Held
@@ -34,9 +36,9 @@ from ..emo_core.store.clips import ClipStore
 from .film import FilmToSample
 from .fingerprints import sampling_fingerprint
 from .network import CLIP_KEY
+from .watch import Callback, Watch
 
 logger = logging.getLogger(__name__)
-Callback = Callable[[int, Tensor, Tensor, int], None]
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class ClipGuider(CFGGuider):
         *,
         guidance: float,
         takes: Sequence[Take] = (),
+        anchor: Anchor | None = None,
         store: ClipStore | None = None,
     ) -> None:
         super().__init__(model)
         self.to_sample = film
         self.film = film.film
         self.takes = takes
+        self.anchor = anchor
         self.store = store
         self.num_recalled = 0
         """Clips of the last film that the store had."""
@@ -111,19 +115,22 @@ class ClipGuider(CFGGuider):
             mask = None if denoise_mask is None else denoise_mask[frames]
             return Start(noise[frames], latent_image[frames], mask)
 
-        watch = _Watch(self, sigmas=sigmas, callback=callback, is_estimate_kept=True)
+        watch = self._watch(sigmas, callback, is_estimate_kept=True)
         stretches = self.stretches(
             start, sampler, sigmas, watch=watch, disable_pbar=disable_pbar, seed=seed
         )
         film = torch.cat([stretch.latents for stretch in stretches])
-        watch.end_film(film)
+        # Clips that were there, and parts made again, have no estimate of their own: all are clean.
+        are_clean = self.num_recalled or self.takes
+        model = self.model_patcher.model
+        watch.end_film(film, estimate=model.process_latent_in(film) if are_clean else None)
         return film
 
     def stretches_of_seed(
         self, seed: int, sampler: object, sigmas: Tensor, *, callback: Callback, disable_pbar: bool
     ) -> Iterator[Stretch]:
         """Yield the film that `sample` gives for ComfyUI's noise of this seed, part by part."""
-        watch = _Watch(self, sigmas=sigmas, callback=callback, is_estimate_kept=False)
+        watch = self._watch(sigmas, callback, is_estimate_kept=False)
         return self.stretches(
             self._start_of_seed(seed),
             sampler,
@@ -145,7 +152,7 @@ class ClipGuider(CFGGuider):
         sampler: object,
         sigmas: Tensor,
         *,
-        watch: _Watch,
+        watch: Watch,
         disable_pbar: bool,
         seed: int | None,
     ) -> Iterator[Stretch]:
@@ -155,7 +162,7 @@ class ClipGuider(CFGGuider):
 
         def making(film: Film, start: StartOf, guidance: float, seed: int | None) -> dict:
             make = partial(self._make, run, film, start, guidance, seed, watch)
-            memory = self._memory(film, start, sampler, sigmas, guidance, seed)
+            memory = self._memory(film, start, sampler, sigmas, guidance, seed, watch)
             return {"make": make, "memory": memory}
 
         guidance, is_noisy = self.cfg, bool(sigmas[-1] > 0)
@@ -179,7 +186,8 @@ class ClipGuider(CFGGuider):
                 # A clip that is still noisy is led on by what it will become.
                 "motion": Motion(
                     num_frames=self.film.num_motion_frames,
-                    recode=watch.latest_estimate if is_noisy else None,
+                    recode=partial(self._estimate, watch) if is_noisy else None,
+                    anchor=self._anchor_of_vae(),
                 ),
             }
             stretches = generate_clips(**whole, **sizes)
@@ -208,7 +216,7 @@ class ClipGuider(CFGGuider):
         start: StartOf,
         guidance: float,
         seed: int | None,
-        watch: _Watch,
+        watch: Watch,
         span: ClipSpan,
         motion: Tensor | None,
         held: Held | None,
@@ -265,6 +273,7 @@ class ClipGuider(CFGGuider):
         sigmas: Tensor,
         guidance: float,
         seed: int | None,
+        watch: Watch,
     ) -> FilmMemory | None:
         if self.store is None or bool(sigmas[-1] > 0):
             return None
@@ -286,13 +295,37 @@ class ClipGuider(CFGGuider):
             film,
             shaped_by,
             comfy.model_management.intermediate_device(),
-            self._on_recall,
+            partial(self._on_recall, watch),
             start=lambda span: start(span, self._num_made(span)),
         )
 
-    def _on_recall(self) -> None:
+    def _on_recall(self, watch: Watch) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.num_recalled += 1
+        watch.pass_clip()
+
+    def _anchor_of_vae(self) -> Anchor | None:
+        """The anchor in the VAE's scale, as clips are here."""
+        if self.anchor is None:
+            return None
+        reference = self.anchor.reference / self.film.config.latent_scale
+        return dataclasses.replace(self.anchor, reference=reference)
+
+    def _estimate(self, watch: Watch, latents: Tensor) -> Tensor:
+        """What the last frames of the clip that was just made will become."""
+        if watch.latest is None:
+            return latents
+        return self.model_patcher.model.process_latent_out(watch.latest)[-len(latents) :]
+
+    def _watch(self, sigmas: Tensor, callback: Callback | None, *, is_estimate_kept: bool) -> Watch:
+        num_frames = self.film.num_frames
+        lengths = [num_frames, *(take.part.frames_made(num_frames) for take in self.takes)]
+        return Watch(
+            steps=sigmas.shape[-1] - 1,
+            num_clips=sum(-(-length // self.clip_frames) for length in lengths),
+            callback=callback,
+            is_estimate_kept=is_estimate_kept,
+        )
 
     def _forget(self) -> None:
         """Drop the last clip's conditions; after an exception ComfyUI leaves them on the device."""
@@ -308,63 +341,6 @@ class ClipGuider(CFGGuider):
                 f"{list(wanted)} (frames, channels, rows, columns). Connect the LATENT that comes "
                 "out of the same EMO Guider."
             )
-
-
-class _Watch:
-    """Joins the steps of all clips for progress, previews and the denoised output."""
-
-    def __init__(
-        self,
-        guider: ClipGuider,
-        *,
-        sigmas: Tensor,
-        callback: Callback | None,
-        is_estimate_kept: bool,
-    ) -> None:
-        self.guider = guider
-        self.steps = sigmas.shape[-1] - 1
-        self.callback = callback
-        self.is_estimate_kept = is_estimate_kept
-        self.estimates: list[Tensor] = []
-        """The last clean estimate of every clip that was made, in the model's scale."""
-        self.num_made = 0
-        num_frames = guider.film.num_frames
-        lengths = [num_frames, *(take.part.frames_made(num_frames) for take in guider.takes)]
-        self.total = self.steps * sum(-(-length // guider.clip_frames) for length in lengths)
-
-    def begin(self, span: ClipSpan) -> None:
-        self.span = span
-        self.latest: Tensor | None = None
-
-    def on_step(self, step: int, x0: Tensor, x: Tensor, total: int) -> None:
-        """ComfyUI's callback. Previews show the first frame they get: the clip's newest."""
-        self.latest = x0[: self.span.num_frames]
-        if self.callback is not None:
-            passed = (self.num_made + self.guider.num_recalled) * self.steps
-            self.callback(min(passed + step, self.total - 1), self.latest[-1:], x, self.total)
-
-    def end(self) -> None:
-        """A few samplers report no step at all; their clip is its own estimate then."""
-        self.num_made += 1
-        if self.latest is not None and self.is_estimate_kept:
-            self.estimates.append(self.latest)
-
-    def latest_estimate(self, latents: Tensor) -> Tensor:
-        """What some last frames will become."""
-        if self.latest is None:
-            return latents
-        clean = self.guider.model_patcher.model.process_latent_out(self.latest)
-        return clean[-len(latents) :]
-
-    def end_film(self, film: Tensor) -> None:
-        """ComfyUI keeps what the very last callback passes as the denoised output."""
-        if self.callback is None or not (self.estimates or self.guider.num_recalled):
-            return
-        if self.guider.num_recalled or self.guider.takes:  # These are clean.
-            estimate = self.guider.model_patcher.model.process_latent_in(film)
-        else:
-            estimate = torch.cat(self.estimates)[: len(film)]
-        self.callback(self.total - 1, estimate, film, self.total)
 
 
 def _whole_noise(noise: Tensor, *, num_frames: int, seed: int) -> Tensor:

@@ -39,12 +39,14 @@ from ..emo_core.preflight.findings import (
 from ..emo_core.preflight.plan import FilmPlan, first_part
 from ..emo_core.preflight.report import Report
 from ..emo_core.preflight.scratch import time_writing
+from ..emo_core.store.clips import LARGEST_BYTES
 from ..emo_core.video.median import MedianFilter
 from ..emo_core.video.writer import AAC_MAX_BIT_RATE, Mp4Writer
 from .ddim import ddim_schedule
 from .film import FilmToSample, assemble
 from .guider import ClipGuider
 from .network import CLIP_KEY
+from .paths import store_path, temp_folder
 from .sampling import AUTO, USUAL_SAMPLER, USUAL_SCHEDULER, film_inputs, guidance_input
 from .vae import check_vae
 
@@ -290,16 +292,18 @@ def _judged(
 
 
 def _disk_uses(plan: FilmPlan, costs: Costs | None) -> list[DiskUse]:
-    """The stitcher's film, and the copy that 'Save Video' makes of it."""
+    """The stitcher's film with the latents' file and the copy that can be watched meanwhile, and
+    the copy that 'Save Video' makes of it; the sampling node's clip store."""
     frame_bytes = None if costs is None else costs.frame_bytes
     if frame_bytes is None:
         frame_bytes = least_frame_bytes(plan, is_mp4=True)
-    num_bytes = round(plan.num_frames * frame_bytes)
-    folders = {
-        "film in temp": folder_paths.get_temp_directory(),
-        "saved film": folder_paths.get_output_directory(),
-    }
+    film = round(plan.num_frames * frame_bytes)
+    latents = plan.num_frames * plan.latent_bytes
+    output = Path(folder_paths.get_output_directory())
     return [
-        DiskUse(folder=Path(folder), what=what, num_bytes=num_bytes)
-        for what, folder in folders.items()
+        DiskUse(folder=temp_folder(), what="film in temp", num_bytes=2 * film + latents),
+        DiskUse(folder=output, what="saved film", num_bytes=film),
+        DiskUse(
+            folder=store_path(), what="clip store", num_bytes=min(plan.store_bytes, LARGEST_BYTES)
+        ),
     ]

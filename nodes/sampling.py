@@ -18,6 +18,7 @@ from server import PromptServer
 from torch import Tensor
 
 from ..emo_core.files.on_disk import TensorOnDisk
+from ..emo_core.sampling.anchor import USUAL_ANCHOR_SHARE
 from ..emo_core.sampling.generate import Stretch
 from ..emo_core.store.clips import LARGEST_BYTES, ClipStore
 from .ddim import ddim_schedule
@@ -92,6 +93,26 @@ def long_film_inputs() -> list[io.Input]:
             "after a crash or a change in a later part only what is missing is made. At most "
             f"{LARGEST_BYTES // 10**9} GB; the oldest go first.",
         ),
+        io.Int.Input(
+            "anchor_every",
+            default=0,
+            min=0,
+            max=10_000,
+            optional=True,
+            advanced=True,
+            tooltip="Against drift in long films: every so many clips, what leads the next is "
+            "mixed with the portrait. 0 never does.",
+        ),
+        io.Float.Input(
+            "anchor_share",
+            default=USUAL_ANCHOR_SHARE,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="How far it is mixed then: 0 not at all, 1 is the portrait alone.",
+        ),
     ]
 
 
@@ -133,9 +154,13 @@ class Guider(io.ComfyNode):
         guidance: float,
         retake: tuple[RetakeWire, ...] = (),
         keep_clips: bool = True,
+        anchor_every: int = 0,
+        anchor_share: float = USUAL_ANCHOR_SHARE,
         **film_inputs: object,
     ) -> io.NodeOutput:
-        guider = _guider(cls.NAME, guidance, retake, keep_clips, film_inputs)
+        guider = _guider(
+            cls.NAME, guidance, retake, keep_clips, (anchor_every, anchor_share), film_inputs
+        )
         film = guider.film
         return io.NodeOutput(guider, empty_latent(film, film.num_frames))
 
@@ -216,11 +241,15 @@ class Sampler(io.ComfyNode):
         scheduler: str,
         retake: tuple[RetakeWire, ...] = (),
         keep_clips: bool = True,
+        anchor_every: int = 0,
+        anchor_share: float = USUAL_ANCHOR_SHARE,
         vae: VAE | None = None,
         audio: AudioDict | None = None,
         **film_inputs: object,
     ) -> io.NodeOutput:
-        guider = _guider(cls.NAME, guidance, retake, keep_clips, film_inputs)
+        guider = _guider(
+            cls.NAME, guidance, retake, keep_clips, (anchor_every, anchor_share), film_inputs
+        )
         film, model = guider.film, film_inputs["model"]
         defaults = film.config.sampling
         steps = steps or defaults.steps
@@ -308,9 +337,10 @@ def _guider(
     guidance: float,
     retakes: tuple[RetakeWire, ...],
     is_kept: bool,
+    anchor: tuple[int, float],
     film_inputs: dict[str, object],
 ) -> ClipGuider:
-    """Bring a film, its retakes and its store together."""
+    """Bring a film, its retakes, its anchor (every, share) and its store together."""
     to_sample = assemble(node=node, **film_inputs)
     guidance = guidance or to_sample.film.config.sampling.guidance
     return ClipGuider(
@@ -318,5 +348,6 @@ def _guider(
         to_sample,
         guidance=guidance,
         takes=takes_of(retakes, to_sample, guidance=guidance, node=node),
+        anchor=to_sample.film.anchor(every=anchor[0], share=anchor[1]),
         store=ClipStore(store_path()) if is_kept else None,
     )

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 import torch
 from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
+from server import PromptServer
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
 from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
+from ..emo_core.evaluation.meters import FilmMeters
 from ..emo_core.video.colour import ColourMatch
 from ..emo_core.video.images import Fit
 from ..emo_core.video.joining import joined_frames, joined_length, joined_sound
@@ -25,8 +27,10 @@ from ..emo_core.video.median import median_filtered
 from ..emo_core.video.writer import Mp4Writer
 from .decoding import check_samples, clips_of, decoded, frame_rate, temp_film, with_progress
 from .latents import MEDIAN_KEY, Latent
+from .meters import film_meters
 from .sampling import AUTO
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
+from .types import Reference, ReferenceType
 
 NODE_ID = "EMO_ClipStitcher"
 IMAGE_SLOT = 1
@@ -130,6 +134,12 @@ class ClipStitcher(io.ComfyNode):
                     advanced=True,
                     tooltip="How far colours go to those of match_to: 0 not at all, 1 wholly.",
                 ),
+                ReferenceType.Input(
+                    "measure",
+                    optional=True,
+                    tooltip="From EMO Reference Encode: every clip is measured against it, for "
+                    "likeness, colours and seams; for drawn faces also for lip sync to audio.",
+                ),
             ],
             outputs=[
                 io.Video.Output(tooltip="For Save Video; it is not encoded again there."),
@@ -138,6 +148,9 @@ class ClipStitcher(io.ComfyNode):
                     "connected: it needs 12 bytes of memory per pixel and frame."
                 ),
                 io.Audio.Output(tooltip="The sound at exactly the film's length."),
+                io.String.Output(
+                    display_name="meters", tooltip="What measure found, as JSON; else empty."
+                ),
             ],
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
             has_intermediate_output=True,
@@ -156,6 +169,7 @@ class ClipStitcher(io.ComfyNode):
         audios: dict[str, AudioDict] | None = None,
         match_to: Tensor | None = None,
         match_strength: float = 1.0,
+        measure: Reference | None = None,
     ) -> io.NodeOutput:
         connected = {name: latent for name, latent in latents.items() if latent is not None}
         clips = cls._clips(list(connected.values()), vae)
@@ -182,11 +196,23 @@ class ClipStitcher(io.ComfyNode):
         if match_to is not None:
             colours = cls._colours(match_to, match_strength, width=width, height=height)
             frames = map(colours.push, frames)
+        meters = None
+        if measure is not None:
+            is_drawn = measure.net.config.front_end is not None
+            voice = sound if is_drawn and audio is not None else None
+            clip_frames = measure.net.config.sampling.clip_frames
+            meters = film_meters(measure, clip_frames=clip_frames, fps=rate, voice=voice)
+            frames = _measured(frames, meters)
         images = _write(writer, frames, is_kept=cls._is_image_wanted())
+        reading = None if meters is None else meters.finish()
+        if reading is not None:
+            text = reading.text()
+            PromptServer.instance.send_progress_text(text, str(cls.hidden.unique_id))
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
             images,
             None if sound is None else audio_of(sound),
+            "" if reading is None else reading.to_json(),
             ui=ui.PreviewVideo([shown]),
         )
 
@@ -277,6 +303,13 @@ def mark_connected_images(request: dict) -> dict:
 def _number(name: str) -> str:
     """Of an input that grew: 3 of latent_3."""
     return name.rpartition("_")[2]
+
+
+def _measured(frames: Iterator[Tensor], meters: FilmMeters) -> Iterator[Tensor]:
+    """Hand frames on and look at them."""
+    for part in frames:
+        meters.push(part)
+        yield part
 
 
 def _write(writer: Mp4Writer, frames: Iterator[Tensor], *, is_kept: bool) -> Tensor | None:

@@ -68,7 +68,7 @@ def _meters(made: FilmToMake) -> FilmMeters:
         made.portrait_HW3,
         clip_frames=networks.config.sampling.clip_frames,
         fps=made.length.fps,
-        read_features=reference_net_features(made.animator),
+        read_features=reference_net_features(networks.reference_net, made.animator.vae.encode),
         # Checkpoints with a front end of their own are those that learned from drawn faces.
         voice=None if networks.front_end is None else made.voice,
     )

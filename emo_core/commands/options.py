@@ -11,6 +11,7 @@ from ..assets import DEMO_CHECKPOINT, DEMO_VAE
 from ..errors import InputError
 from ..models.backbone import NUM_AREAS, Weights
 from ..pipeline import AnimateSettings, Animator
+from ..sampling.anchor import USUAL_ANCHOR_SHARE
 from ..sampling.schedule import SOLVERS
 
 
@@ -57,6 +58,20 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--solver", choices=SOLVERS, help="default: the checkpoint's")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument(
+        "--anchor-every",
+        type=int,
+        default=0,
+        metavar="CLIPS",
+        help="against drift in long films: lean back to the portrait every so many clips (default: "
+        "never)",
+    )
+    group.add_argument(
+        "--anchor-share",
+        type=float,
+        default=USUAL_ANCHOR_SHARE,
+        help=f"how far then, 0 to 1 (default: {USUAL_ANCHOR_SHARE})",
+    )
+    group.add_argument(
         "--reference-weight", type=float, default=1.0, help="how much the portrait counts"
     )
     group.add_argument("--audio-weight", type=float, default=1.0, help="how much the voice counts")
@@ -99,6 +114,7 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
         ("steps", options.steps, 1),
         ("fps", options.fps, 1),
         ("guidance", options.guidance, 0),
+        ("anchor-every", options.anchor_every, 0),
         ("reference-weight", options.reference_weight, 0),
         ("audio-weight", options.audio_weight, 0),
     ):
@@ -113,6 +129,8 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
         solver=options.solver,
         seed=options.seed,
         speed_deg_s=options.speed,
+        anchor_every=options.anchor_every,
+        anchor_share=options.anchor_share,
         weights=Weights(
             reference=options.reference_weight,
             audio=options.audio_weight,

@@ -62,7 +62,13 @@ def _findings(
     frame_bytes = None if costs is None else costs.frame_bytes
     if frame_bytes is None:
         frame_bytes = least_frame_bytes(plan, is_mp4=is_mp4(options.out))
-    uses = disk_uses(plan, options.out, store=options.store, frame_bytes=frame_bytes)
+    uses = disk_uses(
+        plan,
+        options.out,
+        store=options.store,
+        frame_bytes=frame_bytes,
+        is_mp4=is_mp4(options.out),
+    )
     return [
         *_memory_findings(device, plan, is_out_of_memory=costs is None),
         *judge_disks(uses, advice=DISK_ADVICE),

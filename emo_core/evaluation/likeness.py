@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..models.reference import ReferenceNet
 from ..models.unet import Features
-from ..pipeline import Animator
 from .measures import correlation
 
 ReadFeatures = Callable[[Tensor], Features]
@@ -108,17 +108,21 @@ class PixelLikeness:
         return correlation(_small(frame_HW3).numpy(), self._portrait.numpy())
 
 
-def reference_net_features(animator: Animator) -> ReadFeatures:
+def reference_net_features(
+    network: ReferenceNet, encode: Callable[[Tensor], Tensor]
+) -> ReadFeatures:
     """Read pictures by a checkpoint's own VAE and ReferenceNet, as it reads motion frames.
 
     Where a checkpoint knows identities, the person counts as unknown.
+
+    Args:
+        encode: the VAE's, pictures (1, H, W, 3) to latents as the networks see them.
     """
-    network = animator.networks.reference_net
     like = next(network.parameters()).new_empty(0)
 
     @torch.no_grad()
     def read_features(picture_1HW3: Tensor) -> Features:
-        latents = animator.vae.encode(picture_1HW3.to(like.device)).to(like)
+        latents = encode(picture_1HW3.to(like.device)).to(like)
         identity_2TD = network.identity_tokens(None, like=latents)
         return network.read_motion(latents, identity_2TD=identity_2TD, is_unknown_read=False).known
 

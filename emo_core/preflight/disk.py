@@ -1,8 +1,8 @@
 """What a film leaves on the disks, and an early no where it cannot fit.
 
 The size of a film is known only once it is made. Before, there are two guesses: a little film of
-its first frames, and a bound that a talking head does not go below. A film needs its room once:
-while an mp4 is finished its index moves to the front in place.
+its first frames, and a bound that a talking head does not go below. While an mp4 is written there
+are two: the film, and its copy that can be watched meanwhile.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ DISK_ADVICE = (
 
 
 def disk_uses(
-    plan: FilmPlan, out: Path, *, store: Path | None, frame_bytes: float
+    plan: FilmPlan, out: Path, *, store: Path | None, frame_bytes: float, is_mp4: bool
 ) -> list[DiskUse]:
     """What comes to lie where.
 
     Args:
-        out: the film. It is written beside its place and renamed, so it is there once.
+        out: the film.
         store: of clips; None where there is none. It drops what is old beyond its own limit.
         frame_bytes: of the film, per frame.
     """
-    uses = [DiskUse(folder=out.parent, what="film", num_bytes=round(plan.num_frames * frame_bytes))]
+    num_bytes = round((1 + is_mp4) * plan.num_frames * frame_bytes)
+    uses = [DiskUse(folder=out.parent, what="film", num_bytes=num_bytes)]
     if store is not None:
         num_bytes = min(plan.store_bytes, LARGEST_BYTES)
         uses.append(DiskUse(folder=store, what="clip store", num_bytes=num_bytes))
@@ -54,7 +55,7 @@ def check_room(plan: FilmPlan, out: Path, *, store: Path | None, is_mp4: bool) -
         InputError: even the least size is more than what is free.
     """
     least = least_frame_bytes(plan, is_mp4=is_mp4)
-    uses = disk_uses(plan, out, store=store, frame_bytes=least)
+    uses = disk_uses(plan, out, store=store, frame_bytes=least, is_mp4=is_mp4)
     for finding in judge_disks(uses, advice=DISK_ADVICE):
         if finding.level == REFUSED:
             raise InputError(f"{out}: no room for the film. At the least, {finding.text()}")

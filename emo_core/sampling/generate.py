@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from .anchor import Anchor
 from .clip_plan import ClipSpan, plan_clips
 from .held import Held
 
@@ -82,31 +82,6 @@ class ClipMemory(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchor:
-    """Brings a film back to its reference every few clips, against drift."""
-
-    every: int
-    """Clips."""
-    share: float
-    """Of the reference in what leads such a clip, 0 to 1."""
-    reference: Tensor
-    """Latents (1, C, h, w)."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or not 0.0 <= self.share <= 1.0:
-            raise InputError(
-                f"anchor every {self.every} clips by a share of {self.share}: expected at least "
-                "every 1 clip, and a share of 0 to 1."
-            )
-
-    def led_by(self, motion: Tensor, *, index: int) -> Tensor:
-        """What leads clip `index` instead of the frames before it."""
-        if index % self.every:
-            return motion
-        return motion.lerp(self.reference.to(motion), self.share)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Motion:
     """What leads the clips of a film."""
 
@@ -144,7 +119,7 @@ def generate_clips(
         clip = finish_clip(make, span, led_by, None, motion=motion, memory=memory)
         led_by = clip.motion
         if motion.anchor is not None and led_by is not None:
-            led_by = motion.anchor.led_by(led_by, index=span.index + 1)
+            led_by = motion.anchor.leading(led_by, index=span.index + 1)
         yield Stretch(span.first, clip.latents)
 
 

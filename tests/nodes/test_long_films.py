@@ -160,7 +160,7 @@ def test_what_cannot_be_seen_through_is_not_kept(graph, store, caplog):
     model.model_options["sampler_post_cfg_function"] = [iter([])]
     guider, _ = graph.guider(model=model, keep_clips=True)
     _, sigmas = graph.node("DDIM").execute(graph.model, 3).args
-    assert guider._memory(guider.film, None, None, sigmas, 2.0, 5) is None
+    assert guider._memory(guider.film, None, None, sigmas, 2.0, 5, None) is None
     assert "cannot be told from other things: options.sampler_post_cfg_function[0]" in caplog.text
 
 

@@ -39,7 +39,9 @@ def test_reads_as_the_core_reads(graph, toy):
             portrait.clone(),
             clip_frames=CLIP,
             fps=FPS,
-            read_features=reference_net_features(animator),
+            read_features=reference_net_features(
+                animator.networks.reference_net, animator.vae.encode
+            ),
         )
         core.push(frames.clone())
         wanted = core.finish()

@@ -74,7 +74,7 @@ def values(reading: FilmReading, name: str) -> list:
 @pytest.fixture(scope="module")
 def read_features():
     animator = Animator.load(DEMO_CHECKPOINT, DEMO_VAE, device=torch.device("cpu"))
-    return reference_net_features(animator)
+    return reference_net_features(animator.networks.reference_net, animator.vae.encode)
 
 
 @pytest.fixture(scope="module")
