@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
+TEXT_EVENT = 3
 PREVIEW_EVENT = 4
 Prompt = dict[str, dict]
 
@@ -125,6 +126,10 @@ class Server:
             async for message in stream:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     kind, size = struct.unpack(">II", message.data[:8])
+                    if kind == TEXT_EVENT:
+                        node_id = message.data[8 : 8 + size].decode()
+                        text = message.data[8 + size :].decode()
+                        events.append(("text", {"node_id": node_id, "text": text}))
                     if kind == PREVIEW_EVENT:
                         preview = json.loads(message.data[8 : 8 + size])
                         preview["bytes"] = message.data[8 + size :]
