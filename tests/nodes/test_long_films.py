@@ -246,3 +246,15 @@ def test_a_part_outside_the_film_is_an_error(graph):
     with pytest.raises(Exception, match="inside the film's 0.60 s") as found:
         graph.guider(retake=retake(graph, 0.7, 0.9))
     assert type(found.value).__name__ == InputError.__name__
+
+
+def test_headless_and_comfyui_anchor_alike(graph, toy):
+    made = graph.film(anchor_every=2, anchor_share=0.5)
+    animator = Animator.load(toy.model, toy.vae, device=torch.device("cpu"))
+    sound = Waveform(voice_samples(0.6)[None], SAMPLE_RATE_HZ)
+    chosen = AnimateSettings(steps=3, guidance=2.0, solver="ddim", seed=5, anchor_every=2)
+    film = animator.film(read_image(toy.portrait), sound, settings=chosen)
+    headless = torch.cat(list(animator.sample(film, settings=chosen)))
+    assert (made - headless).abs().max() <= 1e-4
+    plain = graph.film()
+    assert torch.equal(made[:8], plain[:8]) and not torch.equal(made[8:], plain[8:])
