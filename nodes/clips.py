@@ -28,6 +28,7 @@ from .decoding import check_samples, clips_of, decoded, frame_rate, regrouped, t
 from .latents import MEDIAN_KEY, Latent
 from .part import Part, PartRunner, Values, find_part
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
+from .streaming import file_inputs
 from .types import Clips, ClipsType
 
 BEGIN_ID = "EMO_ClipsBegin"
@@ -114,29 +115,7 @@ class ClipsEnd(io.ComfyNode):
                     tooltip="Frames after the last node of the part. Every clip must come out with "
                     "as many as went in, and of one size.",
                 ),
-                io.Audio.Input(
-                    "audio",
-                    optional=True,
-                    tooltip="Sound of the film: the voice, or a mix with music. Cut or followed by "
-                    "silence to the film's length.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=0.0,
-                    min=0.0,
-                    max=120.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Frames per second. 0 takes the rate that the voice was encoded for.",
-                ),
-                io.Int.Input(
-                    "crf",
-                    default=18,
-                    min=0,
-                    max=51,
-                    advanced=True,
-                    tooltip="H.264 quality: 0 is lossless, 18 looks lossless, 28 is small.",
-                ),
+                *file_inputs(),
             ],
             outputs=[
                 io.Video.Output(tooltip="For Save Video; it is not encoded again there."),

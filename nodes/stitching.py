@@ -30,6 +30,7 @@ from .latents import MEDIAN_KEY, Latent
 from .meters import film_meters
 from .sampling import AUTO
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
+from .streaming import file_inputs
 from .types import Reference, ReferenceType
 
 NODE_ID = "EMO_ClipStitcher"
@@ -63,29 +64,7 @@ class ClipStitcher(io.ComfyNode):
                     ),
                 ),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the checkpoint."),
-                io.Audio.Input(
-                    "audio",
-                    optional=True,
-                    tooltip="Sound of the film: the voice, or a mix with music. Cut or followed by "
-                    "silence to the film's length.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=0.0,
-                    min=0.0,
-                    max=120.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Frames per second. 0 takes the rate that the voice was encoded for.",
-                ),
-                io.Int.Input(
-                    "crf",
-                    default=18,
-                    min=0,
-                    max=51,
-                    advanced=True,
-                    tooltip="H.264 quality: 0 is lossless, 18 looks lossless, 28 is small.",
-                ),
+                *file_inputs(),
                 io.Combo.Input(
                     "smoothing",
                     options=[AUTO, "none", "median"],

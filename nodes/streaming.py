@@ -1,4 +1,4 @@
-"""A film that goes to its file while it is sampled.
+"""A film that goes to its file: what nodes ask for, and writing it while it is sampled.
 
 Letters: F frames, C channels, h and w rows and columns of latents.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from comfy.sd import VAE
-from comfy_api.latest import InputImpl
+from comfy_api.latest import InputImpl, io
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
@@ -19,6 +19,35 @@ from ..emo_core.video.writer import Mp4Writer
 from .decoding import decoded, temp_film
 from .sound import cut_or_padded
 from .vae import check_vae
+
+
+def file_inputs() -> list[io.Input]:
+    """What nodes that write a film ask for."""
+    return [
+        io.Audio.Input(
+            "audio",
+            optional=True,
+            tooltip="Sound of the film: the voice, or a mix with music. Cut or followed by "
+            "silence to the film's length.",
+        ),
+        io.Float.Input(
+            "fps",
+            default=0.0,
+            min=0.0,
+            max=120.0,
+            step=0.01,
+            advanced=True,
+            tooltip="Frames per second. 0 takes the rate that the voice was encoded for.",
+        ),
+        io.Int.Input(
+            "crf",
+            default=18,
+            min=0,
+            max=51,
+            advanced=True,
+            tooltip="H.264 quality: 0 is lossless, 18 looks lossless, 28 is small.",
+        ),
+    ]
 
 
 def write_film(
