@@ -87,6 +87,8 @@ def short_prompt(page) -> dict:
                 node["inputs"][name] = ["short", 0]
             if name == "steps":
                 node["inputs"][name] = 2
+        if node["class_type"] == "EMO_Retake":
+            node["inputs"] |= {"start": 0.08, "end": 0.2}
     return prompt
 
 
