@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
+import comfy.model_management
 import comfyui_version
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -42,7 +43,9 @@ def sampling_fingerprint(
     checkpoint = open_checkpoint(path)
     fingerprint = Fingerprint()
     fingerprint.add("program", f"torch {torch.__version__}, ComfyUI {comfyui_version.__version__}")
-    fingerprint.add("computed", f"{patcher.model_dtype()} on {patcher.load_device}")
+    device = comfy.model_management.get_torch_device_name(patcher.load_device)
+    computed = f"{patcher.model_dtype()} in {patcher.model.get_dtype_inference()} on {device}"
+    fingerprint.add("computed", computed)
     for network in ("backbone", "reference_net"):
         fingerprint.add(network, tensors_fingerprint(checkpoint.views(network)))
     if checkpoint.config.sampling.motion.is_decoded:
