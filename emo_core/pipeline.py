@@ -20,7 +20,7 @@ from .audio.front_end import SAMPLE_RATE_HZ
 from .audio.load import load_audio_encoder
 from .audio.rows import encode_rows
 from .audio.timing import FilmLength, film_length
-from .audio.waveform import Waveform, check_waveform, to_mono
+from .audio.waveform import Waveform, check_waveform, resample
 from .audio.whisper import Whisper
 from .checkpoints.emo import Networks
 from .checkpoints.load import load_networks, load_vae
@@ -219,14 +219,17 @@ class Animator:
             )
         fit = Fit.of(portrait_HW3, width=width, height=height, is_stretched=is_stretched)
         latents = self.vae.encode(fit.portrait(portrait_HW3)[None].to(like.device)).to(like)
+        mono = resample(waveform, sample_rate_hz=SAMPLE_RATE_HZ, is_mixed=True)
         rows_RLD = encode_rows(
             self.audio_encoder,
-            to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(like.device),
+            mono.samples[0].to(like.device),
             config.backbone.audio,
             fps=length.fps,
             num_frames=length.num_frames,
             clip_frames=config.sampling.clip_frames,
+            on_stretch=mono.release,
         )
+        mono.release()
         return Film(
             config=config,
             width=width,

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..files.read import read_tensors
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
 from .wav2vec2 import build, interpolated, load_folder
-from .windows import sample_at_frames
+from .waveform import STRETCH_SAMPLES
+from .windows import frame_positions, sample_at
 
 STRETCH_STEPS = 1500
 """Longest stretch encoded at once: 30 s."""
@@ -116,13 +117,46 @@ class Wav2Vec2Encoder(nn.Module):
         return torch.stack(outputs, dim=2)
 
 
-def normalized(waveform_N: Tensor) -> Tensor:
-    """Return the sound with zero mean and unit variance over the file.
+class NormalizedSound:
+    """A mono sound with zero mean and unit variance over its length, normalised where it is read.
 
     As transformers' Wav2Vec2FeatureExtractor; sound without any variance becomes zeros.
     """
-    centered = waveform_N.float() - waveform_N.float().mean()
-    return centered / (centered.square().mean() + 1e-7).sqrt()
+
+    def __init__(self, waveform_N: Tensor, *, on_stretch: Callable[[], None] | None = None) -> None:
+        """Measure a sound.
+
+        Args:
+            waveform_N: any length above 0, any loudness.
+            on_stretch: called between the pieces of a long sound; may raise to stop.
+        """
+        self.waveform_N = waveform_N
+        self.on_stretch = on_stretch
+        self.mean = self._mean_of(lambda piece_N: piece_N)
+        variance = self._mean_of(lambda piece_N: (piece_N - self.mean).square())
+        self.deviation = (variance + 1e-7).sqrt()
+
+    def __len__(self) -> int:
+        return self.waveform_N.shape[0]
+
+    def part(self, first: int, last: int) -> Tensor:
+        """Samples first to last; behind the end of the sound, zeros."""
+        part_N = (self.waveform_N[first:last].float() - self.mean) / self.deviation
+        return nn.functional.pad(part_N, (0, last - first - part_N.shape[0]))
+
+    def _mean_of(self, value: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mean over all samples, with no more than a stretch of them in memory."""
+        total = torch.zeros((), dtype=torch.float64)
+        for index, piece_N in enumerate(self.waveform_N.split(STRETCH_SAMPLES)):
+            if index and self.on_stretch is not None:
+                self.on_stretch()
+            total += value(piece_N.float()).mean().double().cpu() * len(piece_N)
+        return (total / len(self)).float().to(self.waveform_N.device)
+
+
+def normalized(waveform_N: Tensor) -> Tensor:
+    """Return the whole of a `NormalizedSound`."""
+    return NormalizedSound(waveform_N).part(0, waveform_N.shape[0])
 
 
 @torch.no_grad()
@@ -143,22 +177,32 @@ def encode_sound(
     Returns:
         float32 [num_frames, L, D]: features at the centre of each video frame.
     """
-    waveform_N = normalized(waveform_N)
-    num_steps = -(-waveform_N.shape[0] // STEP_SAMPLES)
-    parts = []
+    sound = NormalizedSound(waveform_N, on_stretch=on_stretch)
+    num_steps = -(-len(sound) // STEP_SAMPLES)
+    position_F = frame_positions(
+        num_frames,
+        num_steps=num_steps,
+        rate_hz=encoder.rate_hz,
+        first_center_s=encoder.first_center_s,
+        fps=fps,
+    )
+    # A frame lies between two steps: the last one of a stretch is needed with the next, too.
+    rows = last_step = None
+    num_done = 0
     for first in range(0, num_steps, STRETCH_STEPS):
         if on_stretch is not None:
             on_stretch()
         last = min(first + STRETCH_STEPS, num_steps)
         heard_first = max(0, first - CONTEXT_STEPS)
         heard_last = min(num_steps, last + CONTEXT_STEPS)
-        stretch = waveform_N[heard_first * STEP_SAMPLES : heard_last * STEP_SAMPLES]
+        stretch = sound.part(heard_first * STEP_SAMPLES, min(heard_last * STEP_SAMPLES, len(sound)))
         features = encoder(stretch[None])[0].float()
-        parts.append(features[first - heard_first : last - heard_first])
-    return sample_at_frames(
-        torch.cat(parts),
-        rate_hz=encoder.rate_hz,
-        first_center_s=encoder.first_center_s,
-        fps=fps,
-        num_frames=num_frames,
-    )
+        features = features[first - heard_first : last - heard_first]
+        if rows is None:
+            rows = features.new_empty(num_frames, *features.shape[1:])
+        else:
+            first, features = first - 1, torch.cat([last_step, features])
+        num_ready = int((position_F <= last - 1).sum())
+        rows[num_done:num_ready] = sample_at(features, position_F[num_done:num_ready] - first)
+        num_done, last_step = num_ready, features[-1:].clone()
+    return rows

@@ -13,9 +13,10 @@ from itertools import pairwise
 import av
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import InputError
-from .waveform import Waveform
+from .waveform import Waveform, joined
 
 USUAL_THRESHOLD_DB = -45.0
 USUAL_ATTACK_MS = 10.0
@@ -49,7 +50,7 @@ def gate(
             of them. Longer keeps short pauses between words open.
 
     Returns:
-        The sound at the same rate and of the same shape.
+        The sound at the same rate and of the same shape; in a file where it lies in one.
 
     Raises:
         InputError: a setting outside its range, or a sound without samples.
@@ -77,12 +78,7 @@ def gate(
     for before, after in pairwise(nodes):
         before.link_to(after)
     graph.configure()
-    pieces = []
-    for piece in _frames(waveform):
-        graph.push(piece)
-        pieces += _pulled(graph)
-    samples = np.concatenate(pieces, axis=1)
-    return Waveform(torch.from_numpy(samples), waveform.sample_rate_hz)
+    return joined(_gated(waveform, graph), sample_rate_hz=waveform.sample_rate_hz, like=waveform)
 
 
 def _check(*, threshold_db: float, attack_ms: float, release_ms: float) -> None:
@@ -102,6 +98,13 @@ def _check(*, threshold_db: float, attack_ms: float, release_ms: float) -> None:
             )
 
 
+def _gated(waveform: Waveform, graph: av.filter.Graph) -> Iterator[Tensor]:
+    for frame in _frames(waveform):
+        graph.push(frame)
+        for piece in _pulled(graph):
+            yield torch.from_numpy(piece)
+
+
 def _frames(waveform: Waveform) -> Iterator[av.AudioFrame | None]:
     """The sound in pieces, and None for its end."""
     samples = waveform.samples.detach().float().cpu().numpy()
@@ -112,6 +115,7 @@ def _frames(waveform: Waveform) -> Iterator[av.AudioFrame | None]:
         frame.pts = start
         frame.time_base = Fraction(1, waveform.sample_rate_hz)
         yield frame
+        waveform.release()
     yield None
 
 

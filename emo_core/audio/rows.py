@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..config import AudioConfig
 from ..errors import InputError
-from .encoder import AudioEncoder, Wav2Vec2, encode_sound, normalized
+from .encoder import AudioEncoder, NormalizedSound, Wav2Vec2, encode_sound
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
 from .timing import step_of_frame, whole_clips
 from .wav2vec2 import aligned_positions
@@ -58,7 +58,8 @@ def encode_rows(
         waveform_N: any length above 0, on the encoder's device.
         num_frames: of the film.
         clip_frames: Hallo's rows go on into silence up to whole clips of this length.
-        on_stretch: called before each stretch of a long sound; may raise to stop.
+        on_stretch: called before each stretch of a long sound, where it is measured and where it
+            is heard; may raise to stop, and may let go of samples that lie in a file.
 
     Returns:
         float32 (R, L, D) for `cut_windows`, on the encoder's device.
@@ -85,12 +86,16 @@ def encode_rows(
         rows = encode_steps(encoder, waveform_N, on_stretch=on_stretch)
     elif audio.timing == "before_encoder":
         clips = whole_clips(waveform_N.shape[0], fps=fps, clip_frames=clip_frames)
-        heard = nn.functional.pad(normalized(waveform_N), (0, clips.num_zeros))
         rows = _states(
-            encoder, heard, audio, num_rows=clips.num_padded_frames, on_stretch=on_stretch
+            encoder,
+            waveform_N,
+            audio,
+            num_zeros=clips.num_zeros,
+            num_rows=clips.num_padded_frames,
+            on_stretch=on_stretch,
         )
     else:
-        states_TLD = _states(encoder, normalized(waveform_N), audio, on_stretch=on_stretch)
+        states_TLD = _states(encoder, waveform_N, audio, on_stretch=on_stretch)
         rows = _stretched(states_TLD, audio.rows_per_frame * num_frames)
     if tuple(rows.shape[1:]) != (audio.num_layers, audio.feature_dim):
         raise InputError(
@@ -133,26 +138,28 @@ def _states(
     waveform_N: Tensor,
     audio: AudioConfig,
     *,
+    num_zeros: int = 0,
     num_rows: int | None = None,
     on_stretch: Callable[[], None] | None,
 ) -> Tensor:
-    """Run wav2vec2 over a sound, at once or in stretches.
+    """Run wav2vec2 over a sound, normalised, at once or in stretches.
 
     Args:
+        num_zeros: samples heard behind the sound.
         num_rows: spread over the steps before projection and transformer; None: one per step.
 
     Returns:
         float32 (R, L, D) of all layers, or of the last where the checkpoint reads one.
     """
-    missing = max(0, STEP_REACH - waveform_N.shape[0])
-    waveform_N = nn.functional.pad(waveform_N, (0, missing))
-    num_steps = (waveform_N.shape[0] - STEP_REACH) // STEP_SAMPLES + 1
+    sound = NormalizedSound(waveform_N, on_stretch=on_stretch)
+    num_samples = max(len(sound) + num_zeros, STEP_REACH)
+    num_steps = (num_samples - STEP_REACH) // STEP_SAMPLES + 1
     position_R = aligned_positions(num_steps, num_steps if num_rows is None else num_rows)
     context = CONTEXT_SAMPLES // STEP_SAMPLES
     stretch = WHOLE_SAMPLES // STEP_SAMPLES - 2 * context
-    if waveform_N.shape[0] <= WHOLE_SAMPLES:
+    if num_samples <= WHOLE_SAMPLES:
         stretch = num_steps
-    parts = []
+    rows, num_done = None, 0
     for first in range(0, num_steps, stretch):
         if on_stretch is not None:
             on_stretch()
@@ -160,17 +167,21 @@ def _states(
         high = min(num_steps - 1, first + stretch - 1 + context)
         position = position_R[(position_R >= low) & (position_R <= high)]
         # The rest behind the last step is heard too: it counts in the first convolution's norm.
-        end = None if high == num_steps - 1 else high * STEP_SAMPLES + STEP_REACH
+        end = num_samples if high == num_steps - 1 else high * STEP_SAMPLES + STEP_REACH
         states_BRLD = encoder.hidden_states(
-            waveform_N[None, low * STEP_SAMPLES : end],
+            sound.part(low * STEP_SAMPLES, end)[None],
             None if num_rows is None else position - low,
         )
         is_kept = (position >= first) & (position < first + stretch)
         kept = is_kept.nonzero()[:, 0].to(states_BRLD.device)
         # All layers, so that a model with too many is noticed, but for who reads the last alone.
         first_layer = -1 if audio.num_layers == 1 else 0
-        parts.append(states_BRLD[0, kept, first_layer:].float())
-    return torch.cat(parts)
+        part = states_BRLD[0, kept, first_layer:].float()
+        if rows is None:
+            rows = part.new_empty(len(position_R), *part.shape[1:])
+        rows[num_done : num_done + len(part)] = part
+        num_done += len(part)
+    return rows
 
 
 def _stretched(states_TLD: Tensor, num_rows: int) -> Tensor:

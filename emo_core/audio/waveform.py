@@ -10,7 +10,7 @@ by seeking, because a seek in a compressed file lands on a packet border.
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -148,37 +148,38 @@ def resample(waveform: Waveform, *, sample_rate_hz: int, is_mixed: bool = False)
 
     torchaudio returns the ceiling of that length; the sample too many is cut. Rates without a small
     common ratio are approximated, see `MAX_RESAMPLING_TERM`. A long sound is filtered in stretches
-    that overlap by the filter's reach, with the result of filtering it at once.
+    that overlap by the filter's reach, with the result of filtering it at once. Where the sound
+    lies in a file, the result lies in one beside it.
 
     Args:
         is_mixed: take the mean of the channels.
     """
+    is_mixed = is_mixed and waveform.samples.shape[0] > 1
     ratio = Fraction(waveform.sample_rate_hz, sample_rate_hz)
     if max(ratio.numerator, ratio.denominator) > MAX_RESAMPLING_TERM:
         bound = MAX_RESAMPLING_TERM * min(1.0, 1.0 / float(ratio))
         ratio = ratio.limit_denominator(max(1, int(bound)))
     if ratio == 1 and not is_mixed:
         return Waveform(waveform.samples, sample_rate_hz, waveform.file)
-    # Whole steps of the filter, so that every stretch falls on the same samples.
-    stretch = max(1, STRETCH_SAMPLES // ratio.numerator) * ratio.numerator
-    reach = math.ceil(FILTER_REACH * max(ratio, 1) / ratio.numerator + 1) * ratio.numerator
-    num_samples = waveform.samples.shape[-1]
-    pieces = []
-    for first in range(0, max(num_samples, 1), stretch):
-        begin = max(0, first - reach)
-        piece = waveform.samples[:, begin : first + stretch + reach]
-        if is_mixed:
-            piece = piece.mean(dim=0, keepdim=True)
-        piece = torchaudio.functional.resample(piece, ratio.numerator, ratio.denominator)
-        skipped = (first - begin) // ratio.numerator * ratio.denominator
-        is_last = first + stretch >= num_samples
-        kept = None if is_last else skipped + stretch // ratio.numerator * ratio.denominator
-        pieces.append(piece[:, skipped:kept])
-        waveform.release()
-    samples = torch.cat(pieces, dim=-1)
-    wanted = num_samples * sample_rate_hz / waveform.sample_rate_hz
-    num_missing = max(1, round(wanted)) - samples.shape[-1]
-    return Waveform(functional.pad(samples, (0, num_missing)), sample_rate_hz)
+    wanted = max(1, round(waveform.samples.shape[-1] * sample_rate_hz / waveform.sample_rate_hz))
+    pieces = _resampled(waveform, ratio, is_mixed=is_mixed, num_samples=wanted)
+    return joined(pieces, sample_rate_hz=sample_rate_hz, like=waveform)
+
+
+def joined(pieces: Iterable[Tensor], *, sample_rate_hz: int, like: Waveform) -> Waveform:
+    """Pieces (C, n) of a sound, at least one of them, as one; in a file where `like` lies in one.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    if like.file is None:
+        return Waveform(torch.cat(list(pieces), dim=-1), sample_rate_hz)
+    file: TensorOnDisk | None = None
+    for piece in pieces:
+        if file is None:
+            file = TensorOnDisk(like.file.folder, row_shape=(len(piece),))
+        file.append(piece.T)
+    return Waveform(file.tensor().T, sample_rate_hz, file)
 
 
 def to_mono(waveform: Waveform, *, sample_rate_hz: int) -> Tensor:
@@ -195,6 +196,31 @@ def num_video_frames(duration_s: float, *, fps: float) -> int:
     if not 0.0 < fps < math.inf:
         raise InputError(f"The frame rate is {fps}. Expected a number above 0; 25 is usual.")
     return max(1, round(duration_s * fps))
+
+
+def _resampled(
+    waveform: Waveform, ratio: Fraction, *, is_mixed: bool, num_samples: int
+) -> Iterator[Tensor]:
+    """Yield num_samples in pieces (C, n), one for every `ratio` of the sound's."""
+    # Whole steps of the filter, so that every stretch falls on the same samples.
+    stretch = max(1, STRETCH_SAMPLES // ratio.numerator) * ratio.numerator
+    reach = math.ceil(FILTER_REACH * max(ratio, 1) / ratio.numerator + 1) * ratio.numerator
+    missing = num_samples
+    for first in range(0, max(waveform.samples.shape[-1], 1), stretch):
+        begin = max(0, first - reach)
+        piece = waveform.samples[:, begin : first + stretch + reach]
+        if is_mixed:
+            piece = piece.mean(dim=0, keepdim=True)
+        piece = torchaudio.functional.resample(piece, ratio.numerator, ratio.denominator)
+        skipped = (first - begin) // ratio.numerator * ratio.denominator
+        is_last = first + stretch >= waveform.samples.shape[-1]
+        kept = missing
+        if not is_last:
+            kept = min(missing, stretch // ratio.numerator * ratio.denominator)
+        piece = piece[:, skipped : skipped + kept]
+        missing -= piece.shape[1]
+        yield functional.pad(piece, (0, missing)) if is_last else piece
+        waveform.release()
 
 
 def _check_samples(waveform: Waveform, *, name: str) -> None:

@@ -12,29 +12,55 @@ import torch
 from torch import Tensor
 
 
-def sample_at_frames(
-    features_T: Tensor, *, rate_hz: float, first_center_s: float, fps: float, num_frames: int
+def frame_positions(
+    num_frames: int, *, num_steps: int, rate_hz: float, first_center_s: float, fps: float
 ) -> Tensor:
-    """Interpolate features linearly at the centres of video frames, (f + 0.5) / fps.
+    """Where the centres of video frames, (f + 0.5) / fps, lie among feature steps.
 
     Args:
-        features_T: [T, ...], T at least 1.
+        num_steps: at least 1.
         rate_hz: feature steps per second.
         first_center_s: time that the first feature step stands for.
 
     Returns:
-        [num_frames, ...], same dtype. Before the first and after the last step the edge repeats.
+        float64 [num_frames] of 0..num_steps - 1, rising, on the CPU: not every device has 64-bit
+        floats. Before the first and after the last step the edge repeats.
     """
-    # On the CPU: not every device has 64-bit floats.
     frame_F = torch.arange(num_frames, dtype=torch.float64)
     position_F = ((frame_F + 0.5) / fps - first_center_s) * rate_hz
-    position_F = position_F.clamp(0, features_T.shape[0] - 1)
+    return position_F.clamp(0, num_steps - 1)
+
+
+def sample_at(features_T: Tensor, position_F: Tensor) -> Tensor:
+    """Interpolate features linearly.
+
+    Args:
+        features_T: [T, ...], T at least 1.
+        position_F: float64 [F] of 0..T - 1, on the CPU.
+
+    Returns:
+        [F, ...], same dtype.
+    """
     low_F = position_F.floor().long()
     high_F = (low_F + 1).clamp(max=features_T.shape[0] - 1)
     share_F = (position_F - low_F).to(features_T)
     low_F, high_F = low_F.to(features_T.device), high_F.to(features_T.device)
     share_F = share_F.reshape(-1, *[1] * (features_T.ndim - 1))
     return torch.lerp(features_T[low_F], features_T[high_F], share_F)
+
+
+def sample_at_frames(
+    features_T: Tensor, *, rate_hz: float, first_center_s: float, fps: float, num_frames: int
+) -> Tensor:
+    """Interpolate features [T, ...] at the centres of video frames; see `frame_positions`."""
+    position_F = frame_positions(
+        num_frames,
+        num_steps=features_T.shape[0],
+        rate_hz=rate_hz,
+        first_center_s=first_center_s,
+        fps=fps,
+    )
+    return sample_at(features_T, position_F)
 
 
 def windows_around_frames(values_F: Tensor, *, margin: int, frames: Tensor | None = None) -> Tensor:

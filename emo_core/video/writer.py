@@ -14,6 +14,7 @@ the fragments at the end, because these lose where the sound begins: FFmpeg move
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -62,7 +63,8 @@ class Mp4Writer:
 
     Nothing is seen at `path` before the block has ended well. After any exception, Ctrl-C included,
     no new file is left and an older one is untouched. Memory does not grow with the number of
-    frames: sound is encoded alongside the picture it belongs to.
+    frames: sound is encoded alongside the picture it belongs to, and let go where it lies in a
+    file.
 
     Inside the block the film can be watched at `partial_path`, about 60 frames behind: libx264
     looks 40 frames ahead, and further with many cores. The disk holds the film twice until the
@@ -257,6 +259,7 @@ class Mp4Writer:
         piece.time_base = Fraction(1, rate)
         self._mux(self._track.encode(piece))
         self._num_samples = end
+        self._sound.release()
 
     def _finish(self, temporary: Path) -> None:
         self._mux(self._picture.encode(None))
@@ -288,18 +291,16 @@ def _check_settings(
 
 def _as_aac_takes_it(sound: Waveform) -> Waveform:
     """Mono or stereo on the CPU, at a sample rate that AAC has."""
-    if sound.samples.numel() == 0 or not torch.isfinite(sound.samples).all():
+    is_finite = all(bool(torch.isfinite(piece).all()) for piece in sound.stretches())
+    if sound.samples.numel() == 0 or not is_finite:
         raise InputError(
             "The sound of the film is empty or holds NaN. Expected numbers between -1 and 1; "
             "check it with a player, or write the film without sound."
         )
-    samples = sound.samples.detach().float().cpu()
-    if samples.shape[0] > 2:
-        samples = samples.mean(dim=0, keepdim=True)
-    sound = Waveform(samples, sound.sample_rate_hz)
+    sound = replace(sound, samples=sound.samples.detach().float().cpu())
     rates = sorted(av.Codec("aac", "w").audio_rates)
     rate = next((rate for rate in rates if rate >= sound.sample_rate_hz), rates[-1])
-    return resample(sound, sample_rate_hz=rate)
+    return resample(sound, sample_rate_hz=rate, is_mixed=sound.samples.shape[0] > 2)
 
 
 def _layout(num_channels: int) -> str:
