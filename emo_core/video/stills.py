@@ -45,9 +45,9 @@ class PngSequenceWriter:
         self._info = _png_info(comment)
 
     def __enter__(self) -> "PngSequenceWriter":
+        remove_stale(self.folder.parent)
         self._replacing = replacing(self.folder, is_folder=True)
         self._temporary = self._replacing.__enter__()
-        remove_stale(self.folder.parent)
         return self
 
     def write(self, frames: Tensor) -> None:
