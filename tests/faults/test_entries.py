@@ -6,33 +6,13 @@ from random import Random
 
 import pytest
 from campaign import Campaign, Undisturbed, entries_of
+from damage import change_a_bit, cut_short, empty, remove
 from faults import Fault
 from forks import Forks
 from studio import NUM_CLIPS, Wanted
 from tally import Tally
 
 Begin = Callable[[str], Campaign]
-
-
-def cut_short(path: Path, rng: Random) -> None:
-    whole = path.read_bytes()
-    path.write_bytes(whole[: rng.randrange(1, len(whole))])
-
-
-def change_a_bit(path: Path, rng: Random) -> None:
-    """Among names, shapes and checksum, or among the numbers."""
-    whole = bytearray(path.read_bytes())
-    header = 8 + int.from_bytes(whole[:8], "little")
-    whole[rng.randrange(*rng.choice([(0, header), (header, len(whole))]))] ^= 1 << rng.randrange(8)
-    path.write_bytes(whole)
-
-
-def empty(path: Path, rng: Random) -> None:
-    path.write_bytes(b"")
-
-
-def remove(path: Path, rng: Random) -> None:
-    path.unlink()
 
 
 @pytest.mark.parametrize(

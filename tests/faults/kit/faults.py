@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from unittest.mock import patch
 
 import av
 import torch
+from striking import Failing, at_call
 from torch import Tensor
 
 import emo_core.files.on_disk
@@ -64,42 +65,13 @@ def _raising(error: Callable[[], BaseException]) -> Callable[..., None]:
 
 
 @contextmanager
-def _at_call(owner: Any, name: str, number: int, strike: Callable[..., None]) -> Iterator[None]:
-    """Strike before a function's call of this number."""
-    original, calls = getattr(owner, name), count(1)
-
-    def watched(*call: object, **more: object) -> object:
-        if next(calls) == number:
-            strike(*call)
-        return original(*call, **more)
-
-    with patch.object(owner, name, watched):
-        yield
-
-
-class _Failing:
-    """Stands for an object of which one method fails at a call."""
-
-    def __init__(self, of: object, method: str, number: int, error: BaseException) -> None:
-        self._of, self._method, self._number, self._error = of, method, number, error
-        self._calls = 0
-
-    def __getattr__(self, name: str) -> object:
-        if name == self._method:
-            self._calls += 1
-            if self._calls == self._number:
-                raise self._error
-        return getattr(self._of, name)
-
-
-@contextmanager
 def _in_the_writer(part: str, method: str, number: int, error: BaseException) -> Iterator[None]:
     """A part of the mp4 writer, as soon as it is there, fails."""
     open_all = Mp4Writer._open
 
     def opened(writer: Mp4Writer) -> None:
         open_all(writer)
-        setattr(writer, part, _Failing(getattr(writer, part), method, number, error))
+        setattr(writer, part, Failing(getattr(writer, part), method, number, error))
 
     with patch.object(Mp4Writer, "_open", opened):
         yield
@@ -118,12 +90,12 @@ def _in_an_entry(fault: Fault, strike: Callable[..., None]) -> AbstractContextMa
         file.flush()
         strike()
 
-    return _at_call(emo_core.files.write, "_write", fault.number, written)
+    return at_call(emo_core.files.write, "_write", fault.number, written)
 
 
 def _in_the_film(fault: Fault, strike: Callable[..., None]) -> AbstractContextManager[None]:
     """A packet of the mp4 film; pictures have no packets."""
-    return _at_call(Mp4Writer, "_mux", fault.number, strike)
+    return at_call(Mp4Writer, "_mux", fault.number, strike)
 
 
 @contextmanager
@@ -145,8 +117,8 @@ def _sound_on_a_full_disk(fault: Fault) -> Iterator[None]:
     module = emo_core.files.on_disk
     make = module.tempfile.TemporaryFile
 
-    def full_file(**options: object) -> _Failing:
-        return _Failing(make(**options), "write", fault.number, _full())
+    def full_file(**options: object) -> Failing:
+        return Failing(make(**options), "write", fault.number, _full())
 
     with patch.object(module.tempfile, "TemporaryFile", full_file):
         yield
@@ -171,7 +143,7 @@ def _refused(fault: Fault) -> Iterator[None]:
         def limit(*call: object) -> None:
             limits.enter_context(_limited(resource.RLIMIT_FSIZE, fault.number))
 
-        with _at_call(ClipStore, "read", 1, limit):
+        with at_call(ClipStore, "read", 1, limit):
             yield
 
 
@@ -186,7 +158,7 @@ def _no_file_can_be_opened(fault: Fault) -> Iterator[None]:
         with _limited(resource.RLIMIT_NOFILE, 0):
             return read(store, fingerprint)
 
-    with patch.object(ClipStore, "read", without_files), _at_call(Backbone, "forward", 2, _STOP):
+    with patch.object(ClipStore, "read", without_files), at_call(Backbone, "forward", 2, _STOP):
         yield
 
 
@@ -208,17 +180,17 @@ FAULTS: dict[str, Callable[[Fault], AbstractContextManager[None]]] = {
     "none": _none,
     "kill by the clock": _none,
     "stop by the clock": _none,
-    "kill in a step": lambda f: _at_call(Backbone, "forward", f.number, _kill),
+    "kill in a step": lambda f: at_call(Backbone, "forward", f.number, _kill),
     "kill in an entry": lambda f: _in_an_entry(f, _kill),
-    "kill before an entry's name": lambda f: _at_call(Path, "replace", f.number, _kill),
-    "kill behind an entry": lambda f: _at_call(ClipStore, "_make_room", f.number, _kill),
+    "kill before an entry's name": lambda f: at_call(Path, "replace", f.number, _kill),
+    "kill behind an entry": lambda f: at_call(ClipStore, "_make_room", f.number, _kill),
     "kill in the film": lambda f: _in_the_film(f, _kill),
-    "kill at the film's end": lambda f: _at_call(Mp4Writer, "_finish", 1, _kill),
-    "kill in a picture": lambda f: _at_call(emo_core.video.stills, "_encoded", f.number, _kill),
-    "stop in a step": lambda f: _at_call(Backbone, "forward", f.number, _STOP),
+    "kill at the film's end": lambda f: at_call(Mp4Writer, "_finish", 1, _kill),
+    "kill in a picture": lambda f: at_call(emo_core.video.stills, "_encoded", f.number, _kill),
+    "stop in a step": lambda f: at_call(Backbone, "forward", f.number, _STOP),
     "stop in an entry": lambda f: _in_an_entry(f, _STOP),
     "stop in the film": lambda f: _in_the_film(f, _STOP),
-    "no memory in the model": lambda f: _at_call(Backbone, "forward", f.number, _OUT_OF_MEMORY),
+    "no memory in the model": lambda f: at_call(Backbone, "forward", f.number, _OUT_OF_MEMORY),
     "no memory in the decoder": _decoder_holds,
     "no memory in the decoder but for less": _decoder_holds,
     "no memory in the encoder": lambda f: _in_the_writer(
@@ -227,7 +199,7 @@ FAULTS: dict[str, Callable[[Fault], AbstractContextManager[None]]] = {
     "no room for an entry": lambda f: _in_an_entry(f, _FULL),
     "no room for the film": lambda f: _in_the_writer("_container", "mux", f.number, _full()),
     "no room for what is shown": lambda f: _in_the_writer("_partial", "mux", f.number, _full()),
-    "no room for a picture": lambda f: _at_call(Path, "write_bytes", f.number, _FULL),
+    "no room for a picture": lambda f: at_call(Path, "write_bytes", f.number, _FULL),
     "no room for the sound": _sound_on_a_full_disk,
     "refused": _refused,
     "no file can be opened": _no_file_can_be_opened,
