@@ -108,8 +108,10 @@ class Campaign:
         """
         self.clear_film()
         before, missing = self._whole(), [*self.missing, *not_read]
+        damaged = entries_of(self.store).keys() - before
         outcome = self.forks.make(self.wanted(out), fault)
         after = self._whole()
+        assert entries_of(self.store).keys() - after <= damaged, "an entry that is not whole"
         lost = (before | set(outcome.kept)) - after
         self.tally.count(self.kind, lost=len(lost))
         assert not lost, f"{len(lost)} finished clips were lost"
