@@ -1,5 +1,6 @@
 # make demo   render the bundled portrait and voice to outputs/demo.mp4
 # make test   the whole test suite
+# make faults crashes, full disks, damaged files: TIMES=10 times as many as the suite's
 # make bench  compare speeds, side by side
 # make lint   style
 # make train  the demo checkpoint from nothing (hours)
@@ -11,7 +12,7 @@ EMO := $(BIN)/python -m emo_core
 # Threads that spin while they wait slow everything that runs beside them.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test bench lint setup train
+.PHONY: demo test faults bench lint setup train
 
 setup: $(READY)
 
@@ -38,6 +39,10 @@ demo: setup
 
 test: setup $(COMFYUI_READY)
 	$(BIN)/python -m pytest
+
+TIMES ?= 10
+faults: setup $(COMFYUI_READY)
+	$(BIN)/python -m pytest tests/faults tests/nodes/test_faults.py --faults $(TIMES) -s
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks --benchmarks -s

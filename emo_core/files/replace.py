@@ -130,10 +130,11 @@ def _check_target(path: Path, *, is_folder: bool) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the hidden files of programs that were killed in the middle of a file."""
+    """Remove the hidden files and folders of programs that were killed while they wrote them."""
     for path in folder.glob(f"{_PREFIX}*{_ENDING}"):
         try:
-            if time.time() - path.stat().st_mtime > STALE_S:
-                path.unlink(missing_ok=True)
-        except OSError:  # Its program ended it, or it is another user's, or a folder.
+            if time.time() - path.stat().st_mtime <= STALE_S:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError:  # Its program ended it, or it is another user's.
             continue

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +46,7 @@ def write_safetensors(
     header, places = _layout(specs, metadata)
     size = len(header) + sum(spec.num_bytes for spec in specs.values())
     _check_room(path, size)
-    with replacing(path) as partial_path, partial_path.open("wb") as file:
+    with replacing(path) as partial_path, _opened(path, partial_path) as file:
         with explaining_os_errors(path):
             file.write(header)
         for name, tensor in tensors:
@@ -55,6 +56,24 @@ def write_safetensors(
                 file.seek(len(header) + begin)
                 _write(tensor, file)
         assert not places, f"announced but not written: {sorted(places)[:3]}"
+
+
+@contextmanager
+def _opened(path: Path, partial_path: Path) -> Iterator[BinaryIO]:
+    """Open the partial file of `path`; what is still buffered at the end is written by closing.
+
+    After an error that fails again, for the same reason, and would hide what the error said.
+    """
+    with explaining_os_errors(path):
+        file = partial_path.open("wb")
+    try:
+        yield file
+    except BaseException:
+        with suppress(OSError):
+            file.close()
+        raise
+    with explaining_os_errors(path):
+        file.close()
 
 
 def _layout(

@@ -2,7 +2,7 @@
 
 An entry is one safetensors file, named by the clip's fingerprint: `latents` (F, C, h, w) and, where
 the next clip is led by frames, `motion` (M, C, h, w). It is written whole or not at all, and its
-own checksum says whether it is still what was written; a damaged one is dropped and made again.
+own checksum says whether it is still what was written; a damaged one is made again and replaced.
 Any number of programs may use one folder at once: they can only write the same thing.
 """
 
@@ -61,7 +61,11 @@ class ClipStore:
         remove_stale(folder)
 
     def read(self, fingerprint: str) -> StoredClip | None:
-        """Return an entry; None where there is none, or a damaged one, which is dropped."""
+        """Return an entry; None where there is none, or one that cannot be read.
+
+        Nothing is removed: what cannot be read now may be whole, and a damaged entry is replaced
+        when its clip has been made again.
+        """
         path = self._path(fingerprint)
         try:
             file = read_tensors(path)
@@ -71,10 +75,9 @@ class ClipStore:
             is_whole = False
         if not is_whole:
             if path.is_file():  # Not there: never made, or dropped by another program.
-                logger.warning("%s: a damaged clip; it is made again.", path)
-                path.unlink(missing_ok=True)
+                logger.warning("%s: damaged, or not readable now; the clip is made again.", path)
             return None
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # Dropped by another program, or it is another user's.
             os.utime(path)
         return StoredClip(latents=tensors["latents"], motion=tensors.get("motion"))
 

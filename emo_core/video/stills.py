@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import InputError
-from ..files.replace import explaining_os_errors, replacing
+from ..files.replace import explaining_os_errors, remove_stale, replacing
 from .frame_bytes import frames_as_bytes
 from .provenance import GENERATOR, generated_note, xmp_packet
 
@@ -28,7 +28,8 @@ class PngSequenceWriter:
     """A context manager that takes frames and leaves a folder frame_000000.png, frame_000001.png...
 
     The folder appears when the block has ended well, with all its frames; after any exception,
-    Ctrl-C included, there is none. Every picture carries the note that it is generated.
+    Ctrl-C included, there is none. Every picture carries the note that it is generated. A program
+    that is killed leaves a hidden folder, which the next one that writes there a day later removes.
 
     Args:
         folder: a new or an empty folder, inside a folder that exists.
@@ -44,6 +45,7 @@ class PngSequenceWriter:
         self._info = _png_info(comment)
 
     def __enter__(self) -> "PngSequenceWriter":
+        remove_stale(self.folder.parent)
         self._replacing = replacing(self.folder, is_folder=True)
         self._temporary = self._replacing.__enter__()
         return self

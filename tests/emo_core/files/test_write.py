@@ -101,6 +101,19 @@ def test_no_room_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("num_numbers", [3, 30_000])
+def test_a_disk_that_the_system_finds_full_is_explained(
+    num_numbers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few numbers are refused when the file is closed; more while they are written, and again."""
+    open_path = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: open_path(Path("/dev/full"), mode))
+    with pytest.raises(InputError, match="net.safetensors: the disk is full"):
+        write({"a": torch.zeros(num_numbers)}, tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_can_be_written_over_itself_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_file({"a": torch.arange(5.0), "b": torch.ones(2)}, path)

@@ -50,7 +50,38 @@ def test_truncated_entries_are_made_again(tmp_path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     assert store.read("x") is None
-    assert not path.exists()
+    store.write("x", clip())
+    assert same(store.read("x"), clip()) and path.read_bytes() == whole
+
+
+def test_an_entry_that_cannot_be_read_for_a_moment_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when too many files are open: the clip may have to be made again, but stays there."""
+    store = ClipStore(tmp_path)
+    store.write("x", clip())
+
+    def refused(path: Path, mode: str) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        assert store.read("x") is None
+    assert same(store.read("x"), clip())
+
+
+def test_an_entry_of_another_user_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its owner may note that it was read."""
+    store = ClipStore(tmp_path)
+    store.write("x", clip())
+
+    def refused(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert same(store.read("x"), clip())
 
 
 def test_a_single_changed_bit_is_found(tmp_path: Path) -> None:

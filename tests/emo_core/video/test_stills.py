@@ -1,6 +1,8 @@
 """Frames become png files that appear all at once, or a sheet to look at."""
 
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 from emo_core.errors import InputError
+from emo_core.files.replace import STALE_S
 from emo_core.video.stills import PngSequenceWriter, contact_sheet, save_image
 
 
@@ -40,6 +43,19 @@ def test_an_interrupted_sequence_leaves_nothing(tmp_path):
         writer.write(stored_noise(2))
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_program_left_goes_a_day_later(tmp_path):
+    old, new = tmp_path / ".emo-0.part", tmp_path / ".emo-1.part"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "frame_000000.png").write_bytes(b"half")
+    past = time.time() - STALE_S - 1
+    os.utime(old, (past, past))
+    with PngSequenceWriter(tmp_path / "film") as writer:
+        writer.write(torch.zeros(1, 8, 8, 3))
+    assert {path.name for path in tmp_path.iterdir()} == {"film", ".emo-1.part"}
+    assert list(new.iterdir())
 
 
 def test_an_empty_folder_is_used_and_a_full_one_is_refused(tmp_path):
