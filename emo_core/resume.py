@@ -39,6 +39,7 @@ class FilmMemory:
         on_recall: Callable[[], None],
         *,
         start: Callable[[ClipSpan], object] = lambda span: None,
+        is_wanted: bool = True,
     ) -> None:
         """Remember in a store.
 
@@ -48,12 +49,15 @@ class FilmMemory:
             device: where clips are wanted.
             on_recall: called for every clip that the store had.
             start: what a clip's frames begin with, such as noise of the caller's.
+            is_wanted: whether somebody asked for the store; otherwise one that is full must not
+                cost the film.
         """
         self.store = store
         self.film = film
         self.device = device
         self.on_recall = on_recall
         self.start = start
+        self.is_wanted = is_wanted
         fingerprint = shaped_by.copy()
         fingerprint.add("format", FORMAT)
         fingerprint.add("config", config_to_json(film.config))
@@ -80,11 +84,17 @@ class FilmMemory:
     def keep(
         self, span: ClipSpan, clip: FinishedClip, *, led_by: Tensor | None, held: Held | None
     ) -> None:
-        """Keep a clip that was just made. A store that is full must not cost the film."""
+        """Keep a clip that was just made.
+
+        Raises:
+            InputError: the disk is full or refuses, and the store was asked for.
+        """
         fingerprint = self._fingerprint(span, led_by, held)
         try:
             self.store.write(fingerprint, StoredClip(latents=clip.latents, motion=clip.motion))
         except InputError as error:
+            if self.is_wanted:
+                raise
             logger.warning("frames %d to %d are not kept: %s", span.first, span.last, error)
 
     def _fingerprint(self, span: ClipSpan, led_by: Tensor | None, held: Held | None) -> str:

@@ -297,6 +297,7 @@ class ClipGuider(CFGGuider):
             comfy.model_management.intermediate_device(),
             partial(self._on_recall, watch),
             start=lambda span: start(span, self._num_made(span)),
+            is_wanted=False,
         )
 
     def _on_recall(self, watch: Watch) -> None:

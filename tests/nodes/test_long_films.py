@@ -258,3 +258,17 @@ def test_headless_and_comfyui_anchor_alike(graph, toy):
     assert (made - headless).abs().max() <= 1e-4
     plain = graph.film()
     assert torch.equal(made[:8], plain[:8]) and not torch.equal(made[8:], plain[8:])
+
+
+def test_a_full_store_does_not_cost_the_film(graph, store, monkeypatch, caplog):
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    plain = graph.film()
+    with monkeypatch.context() as patch:
+        patch.setattr("emo_pack.emo_core.files.write._write", refuse)
+        full, made = film(graph)
+    assert made == NUM_CLIPS and torch.equal(full, plain)
+    assert caplog.text.count("are not kept") == NUM_CLIPS and "the disk is full" in caplog.text
+    assert not list(store.iterdir())
+    assert film(graph)[1] == NUM_CLIPS
