@@ -71,6 +71,7 @@ def killed(run: subprocess.Popen, store: Path, rng: Random) -> None:
         hidden = [*store.glob(".emo-*.part")]
         if len([*store.glob("*.safetensors")]) >= wanted and (hidden or not is_in_an_entry):
             break
+        time.sleep(0.001)
     if not is_in_an_entry:
         time.sleep(rng.uniform(0, 0.5))
     run.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import wave
 from collections.abc import Callable, Iterable, Iterator
@@ -125,7 +124,3 @@ def save_voice(folder: Path) -> None:
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes((samples.clamp(-1, 1) * 32767).short().numpy().tobytes())
-
-
-def as_json(wanted: Wanted) -> dict[str, object]:
-    return dataclasses.asdict(wanted)
