@@ -43,7 +43,8 @@ def decode_in_parts(
 
     Args:
         clips: latents (F, C, h, w) each; taken one after the other, when their turn comes.
-        decode: treats every frame by itself, so that parts of any size give the same frames.
+        decode: treats every frame by itself, so that parts of any size give the same frames, up to
+            how torch rounds for a batch of that size (6e-8 of 1 on the CPU).
         frames_at_once: how many to begin with, at least 1.
         is_out_of_memory: tells the errors of `decode` that a smaller part can cure; others pass.
 
