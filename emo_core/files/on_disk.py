@@ -67,3 +67,7 @@ class TensorOnDisk:
         """Give back the memory of what was touched; it is read from the file again when needed."""
         if self._map is not None and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+    def __deepcopy__(self, copied: dict[int, object]) -> TensorOnDisk:
+        """The same file: whoever copies a LATENT deeply gets samples of their own anyway."""
+        return self

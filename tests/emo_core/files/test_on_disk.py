@@ -1,5 +1,6 @@
 """Tensors in files: what is written is read, and memory is given back."""
 
+import copy
 import errno
 import gc
 import os
@@ -40,6 +41,17 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     del tensor
     gc.collect()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_deep_copy_has_values_of_its_own(tmp_path: Path) -> None:
+    """Some nodes copy a LATENT deeply, which notes the file beside the samples."""
+    file = TensorOnDisk(tmp_path, row_shape=(2,))
+    file.append(torch.ones(3, 2))
+    latent = {"samples": file.tensor(), "file": file}
+    copied = copy.deepcopy(latent)
+    copied["samples"].zero_()
+    copied["file"].release()
+    assert latent["samples"].sum() == 6 and copied["samples"].sum() == 0
 
 
 def test_no_rows(tmp_path: Path) -> None:
