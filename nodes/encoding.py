@@ -18,11 +18,9 @@ from ..emo_core.audio.timing import film_length
 from ..emo_core.audio.waveform import check_waveform, to_mono
 from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
-from ..emo_core.files.on_disk import TensorOnDisk
 from ..emo_core.video.images import MIN_SIDE, Fit
 from .film import config_of
 from .loading import FRONT_END, read_reference
-from .paths import temp_folder
 from .sound import AudioDict, waveform_of
 from .types import (
     Audio,
@@ -296,8 +294,4 @@ class AudioEncode(io.ComfyNode):
             clip_frames=config.sampling.clip_frames,
             on_stretch=comfy.model_management.throw_exception_if_processing_interrupted,
         )
-        # Rows of a long film would fill the memory: they lie in a file.
-        file = TensorOnDisk(temp_folder(), row_shape=tuple(rows.shape[1:]))
-        file.append(rows)
-        wired = Audio(rows_RLD=file.tensor(), length=length, file=file)
-        return io.NodeOutput(wired, length.num_frames)
+        return io.NodeOutput(Audio(rows_RLD=rows.cpu(), length=length), length.num_frames)

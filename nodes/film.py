@@ -25,11 +25,6 @@ class FilmToSample:
 
     film: Film
     reference: Reference
-    audio: Audio
-
-    def let_go(self) -> None:
-        """Give back the memory of what was read of the sound."""
-        self.audio.file.release()
 
     def motion(self, led_by: Tensor | None) -> MotionReading | None:
         """Read what leads a clip.
@@ -113,7 +108,7 @@ def assemble(
             speed=speed_weight,
         ),
     )
-    return FilmToSample(film, reference, emo_audio)
+    return FilmToSample(film, reference)
 
 
 def _check_audio(audio: Audio, backbone: BackboneConfig, *, node: str) -> None:

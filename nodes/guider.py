@@ -243,7 +243,6 @@ class ClipGuider(CFGGuider):
             seed=None if seed is None else (seed + span.index) % (2**64 - 1),
         )
         watch.end()
-        self.to_sample.let_go()
         return made
 
     def _num_made(self, span: ClipSpan) -> int:
@@ -305,7 +304,6 @@ class ClipGuider(CFGGuider):
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.num_recalled += 1
         watch.pass_clip()
-        self.to_sample.let_go()
 
     def _anchor_of_vae(self) -> Anchor | None:
         """The anchor in the VAE's scale, as clips are here."""

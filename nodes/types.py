@@ -21,7 +21,6 @@ from ..emo_core.audio.whisper import Whisper
 from ..emo_core.config import ModelConfig
 from ..emo_core.face.placement import FacePlacement
 from ..emo_core.face.track import SpeedTrack
-from ..emo_core.files.on_disk import TensorOnDisk
 from ..emo_core.models.backbone import AS_TRAINED
 from ..emo_core.models.reference import ReferenceReading
 from ..emo_core.video.images import Fit
@@ -113,8 +112,6 @@ class Audio:
     rows_RLD: Tensor
     """float32 on the CPU, from `emo_core.audio.rows.encode_rows`."""
     length: FilmLength
-    file: TensorOnDisk
-    """Where the rows lie."""
 
 
 @dataclass(frozen=True)
