@@ -24,6 +24,7 @@ from .errors import InputError
 from .face.areas import area_levels, level_sizes
 from .face.key_points import draw_key_points
 from .face.placement import FacePlacement
+from .files.on_disk import TensorOnDisk
 from .models.backbone import AS_TRAINED, Backbone, SharedConditions, Weights
 from .models.reference import MotionReading, ReferenceReading
 from .models.unet import Conditions, Features
@@ -46,6 +47,8 @@ class Film:
     reference: ReferenceReading
     rows_RLD: Tensor
     """From `audio.rows.encode_rows`."""
+    rows_file: TensorOnDisk | None = None
+    """Where the rows lie, if not in memory."""
     speed_deg_s_F: Tensor | None
     """Of the head; None leaves the speed layers out."""
     face: FacePlacement
@@ -120,6 +123,15 @@ class Film:
         last = len(self.face.key_points_F32) - 1
         return self._drawn(self.face.key_points_F32[[min(f, last) for f in frames]])[None]
 
+    def audio_windows(self, frames: tuple[int, ...]) -> Tensor:
+        """Windows of rows (F, W, L, D) round some frames, as `audio.rows.cut_windows`."""
+        windows = cut_windows(
+            self.rows_RLD, torch.tensor(frames), audio=self.config.backbone.audio, fps=self.fps
+        )
+        if self.rows_file is not None:
+            self.rows_file.release()
+        return windows
+
     def speed_windows(self, frames: tuple[int, ...]) -> Tensor | None:
         """Head speeds (F, W) round some frames; past the film's end the last is held."""
         if self.speed_deg_s_F is None:
@@ -189,9 +201,7 @@ class Clip:
         film, config = self.film, self.film.config.backbone
         windows = speeds = identity = region = motion = None
         if self.is_conditional:
-            windows = cut_windows(
-                film.rows_RLD, torch.tensor(self.frames), audio=config.audio, fps=film.fps
-            )[None].to(like)
+            windows = film.audio_windows(self.frames)[None].to(like)
         speeds_FW = film.speed_windows(self.frames)
         if speeds_FW is not None:
             speeds = speeds_FW[None].to(like.device)

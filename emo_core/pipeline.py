@@ -28,6 +28,7 @@ from .config import PIXELS_PER_LATENT
 from .errors import InputError
 from .face.placement import FacePlacement, usual_placement
 from .face.track import SpeedTrack, check_reach
+from .files.on_disk import TensorOnDisk
 from .film import Film
 from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
@@ -219,15 +220,21 @@ class Animator:
             )
         fit = Fit.of(portrait_HW3, width=width, height=height, is_stretched=is_stretched)
         latents = self.vae.encode(fit.portrait(portrait_HW3)[None].to(like.device)).to(like)
+        # Where the sound lies on the disk, so do its rows.
+        audio, rows_file = config.backbone.audio, None
+        if waveform.file is not None:
+            shape = (audio.num_layers, audio.feature_dim)
+            rows_file = TensorOnDisk(waveform.file.folder, row_shape=shape)
         mono = resample(waveform, sample_rate_hz=SAMPLE_RATE_HZ, is_mixed=True)
         rows_RLD = encode_rows(
             self.audio_encoder,
             mono.samples[0].to(like.device),
-            config.backbone.audio,
+            audio,
             fps=length.fps,
             num_frames=length.num_frames,
             clip_frames=config.sampling.clip_frames,
             on_stretch=mono.release,
+            into=rows_file,
         )
         mono.release()
         return Film(
@@ -239,6 +246,7 @@ class Animator:
             fps=length.fps,
             reference=self.networks.reference_net.read_reference(latents, embedding_E=identity_E),
             rows_RLD=rows_RLD,
+            rows_file=rows_file,
             speed_deg_s_F=self._speeds(settings.speed_deg_s, length.num_frames, length.fps),
             face=face,
             weights=settings.weights,

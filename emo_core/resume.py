@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .audio.rows import cut_windows
 from .config import config_to_json
 from .errors import InputError
 from .film import Film
@@ -105,10 +104,7 @@ class FilmMemory:
         frames = tuple(range(span.first, span.first + count))
         fingerprint = self._of_film.copy()
         fingerprint.add("clip", (span.index, span.num_frames, count))
-        windows = cut_windows(
-            film.rows_RLD, torch.tensor(frames), audio=config.backbone.audio, fps=film.fps
-        )
-        fingerprint.add("audio", windows)
+        fingerprint.add("audio", film.audio_windows(frames))
         fingerprint.add("speed", film.speed_windows(frames))
         fingerprint.add("moving region", film.moving_region(frames))
         fingerprint.add("start", self.start(span))

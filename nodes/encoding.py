@@ -18,9 +18,11 @@ from ..emo_core.audio.timing import film_length
 from ..emo_core.audio.waveform import check_waveform, to_mono
 from ..emo_core.config import PIXELS_PER_LATENT
 from ..emo_core.errors import InputError
+from ..emo_core.files.on_disk import TensorOnDisk
 from ..emo_core.video.images import MIN_SIDE, Fit
 from .film import config_of
 from .loading import FRONT_END, read_reference
+from .paths import temp_folder
 from .sound import AudioDict, waveform_of
 from .types import (
     Audio,
@@ -285,13 +287,17 @@ class AudioEncode(io.ComfyNode):
             audio=config.backbone.audio,
             fps=fps or None,
         )
+        # What a long voice becomes would fill the memory as its sound does: it lies in a file.
+        heard = config.backbone.audio
+        file = TensorOnDisk(temp_folder(), row_shape=(heard.num_layers, heard.feature_dim))
         rows = encode_rows(
             wire.encoder,
             to_mono(waveform, sample_rate_hz=SAMPLE_RATE_HZ).to(wire.patcher.load_device),
-            config.backbone.audio,
+            heard,
             fps=length.fps,
             num_frames=length.num_frames,
             clip_frames=config.sampling.clip_frames,
             on_stretch=comfy.model_management.throw_exception_if_processing_interrupted,
+            into=file,
         )
-        return io.NodeOutput(Audio(rows_RLD=rows.cpu(), length=length), length.num_frames)
+        return io.NodeOutput(Audio(rows_RLD=rows, length=length, file=file), length.num_frames)

@@ -97,6 +97,7 @@ def assemble(
         fps=length.fps,
         reference=reference.reading,
         rows_RLD=emo_audio.rows_RLD,
+        rows_file=emo_audio.file,
         speed_deg_s_F=speeds_of(
             head_speed, config, num_frames=length.num_frames, fps=length.fps, node=node
         ),

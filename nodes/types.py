@@ -21,6 +21,7 @@ from ..emo_core.audio.whisper import Whisper
 from ..emo_core.config import ModelConfig
 from ..emo_core.face.placement import FacePlacement
 from ..emo_core.face.track import SpeedTrack
+from ..emo_core.files.on_disk import TensorOnDisk
 from ..emo_core.models.backbone import AS_TRAINED
 from ..emo_core.models.reference import ReferenceReading
 from ..emo_core.video.images import Fit
@@ -112,6 +113,8 @@ class Audio:
     rows_RLD: Tensor
     """float32 on the CPU, from `emo_core.audio.rows.encode_rows`."""
     length: FilmLength
+    file: TensorOnDisk | None = None
+    """Where the rows lie, if not in memory."""
 
 
 @dataclass(frozen=True)

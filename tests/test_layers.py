@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "sampling": BASE,
     "video": BASE | {"files", "audio"},
     "checkpoints": BASE | {"files", "models", "audio"},
-    "film": BASE | {"models", "audio", "face", "sampling"},
+    "film": BASE | {"files", "models", "audio", "face", "sampling"},
     "store": {"errors", "files"},
     "resume": PARTS | {"film", "store"},
     "sampler": PARTS | {"film", "store", "resume"},

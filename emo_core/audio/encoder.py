@@ -9,7 +9,7 @@ D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -167,15 +167,15 @@ def encode_sound(
     fps: float,
     num_frames: int,
     on_stretch: Callable[[], None] | None = None,
-) -> Tensor:
-    """Encode mono sound at 16 kHz for a film.
+) -> Iterator[Tensor]:
+    """Encode mono sound at 16 kHz for a film, a stretch at a time.
 
     Args:
         waveform_N: any length above 0, any loudness.
         on_stretch: called before each stretch of a long sound; may raise to stop.
 
-    Returns:
-        float32 [num_frames, L, D]: features at the centre of each video frame.
+    Yields:
+        float32 [frames, L, D], num_frames in all: features at the centre of each video frame.
     """
     sound = NormalizedSound(waveform_N, on_stretch=on_stretch)
     num_steps = -(-len(sound) // STEP_SAMPLES)
@@ -186,8 +186,7 @@ def encode_sound(
         first_center_s=encoder.first_center_s,
         fps=fps,
     )
-    # A frame lies between two steps: the last one of a stretch is needed with the next, too.
-    rows = last_step = None
+    last_step = None
     num_done = 0
     for first in range(0, num_steps, STRETCH_STEPS):
         if on_stretch is not None:
@@ -198,11 +197,8 @@ def encode_sound(
         stretch = sound.part(heard_first * STEP_SAMPLES, min(heard_last * STEP_SAMPLES, len(sound)))
         features = encoder(stretch[None])[0].float()
         features = features[first - heard_first : last - heard_first]
-        if rows is None:
-            rows = features.new_empty(num_frames, *features.shape[1:])
-        else:
+        if last_step is not None:  # Some frames lie between it and this stretch's first.
             first, features = first - 1, torch.cat([last_step, features])
         num_ready = int((position_F <= last - 1).sum())
-        rows[num_done:num_ready] = sample_at(features, position_F[num_done:num_ready] - first)
+        yield sample_at(features, position_F[num_done:num_ready] - first)
         num_done, last_step = num_ready, features[-1:].clone()
-    return rows

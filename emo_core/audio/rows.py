@@ -13,13 +13,14 @@ L layers, D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from ..config import AudioConfig
 from ..errors import InputError
+from ..files.on_disk import TensorOnDisk
 from .encoder import AudioEncoder, NormalizedSound, Wav2Vec2, encode_sound
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
 from .timing import step_of_frame, whole_clips
@@ -51,6 +52,7 @@ def encode_rows(
     num_frames: int,
     clip_frames: int,
     on_stretch: Callable[[], None] | None = None,
+    into: TensorOnDisk | None = None,
 ) -> Tensor:
     """Encode a whole film's mono sound at 16 kHz.
 
@@ -60,9 +62,11 @@ def encode_rows(
         clip_frames: Hallo's rows go on into silence up to whole clips of this length.
         on_stretch: called before each stretch of a long sound, where it is measured and where it
             is heard; may raise to stop, and may let go of samples that lie in a file.
+        into: an empty file for rows of (audio.num_layers, audio.feature_dim); None keeps them in
+            memory.
 
     Returns:
-        float32 (R, L, D) for `cut_windows`, on the encoder's device.
+        float32 (R, L, D) for `cut_windows`, on the encoder's device, or in the file.
 
     Raises:
         InputError: an encoder of another kind or size than the checkpoint was made with.
@@ -78,15 +82,49 @@ def encode_rows(
             f"hears ({audio.timing}). Expected a {audio.encoder} model; load the one that the "
             "checkpoint's page names."
         )
+    in_memory: list[Tensor] = []
+    for part in _in_stretches(
+        encoder,
+        waveform_N,
+        audio,
+        fps=fps,
+        num_frames=num_frames,
+        clip_frames=clip_frames,
+        on_stretch=on_stretch,
+    ):
+        if tuple(part.shape[1:]) != (audio.num_layers, audio.feature_dim):
+            raise InputError(
+                f"audio encoder: {part.shape[1]} layers of width {part.shape[2]}; the checkpoint "
+                f"was made with {audio.num_layers} layers of width {audio.feature_dim}. Give the "
+                "model that the checkpoint's page names."
+            )
+        if into is None:
+            in_memory.append(part)
+        else:
+            into.append(part)
+    return torch.cat(in_memory) if into is None else into.tensor()
+
+
+def _in_stretches(
+    encoder: AudioEncoder | Wav2Vec2 | Whisper,
+    waveform_N: Tensor,
+    audio: AudioConfig,
+    *,
+    fps: float,
+    num_frames: int,
+    clip_frames: int,
+    on_stretch: Callable[[], None] | None,
+) -> Iterator[Tensor]:
+    """Yield the rows of a sound in order."""
     if audio.timing == "frame_centers":
-        rows = encode_sound(
+        yield from encode_sound(
             encoder, waveform_N, fps=fps, num_frames=num_frames, on_stretch=on_stretch
         )
     elif audio.timing == "encoder_steps":
-        rows = encode_steps(encoder, waveform_N, on_stretch=on_stretch)
+        yield encode_steps(encoder, waveform_N, on_stretch=on_stretch)
     elif audio.timing == "before_encoder":
         clips = whole_clips(waveform_N.shape[0], fps=fps, clip_frames=clip_frames)
-        rows = _states(
+        yield from _states(
             encoder,
             waveform_N,
             audio,
@@ -95,15 +133,8 @@ def encode_rows(
             on_stretch=on_stretch,
         )
     else:
-        states_TLD = _states(encoder, waveform_N, audio, on_stretch=on_stretch)
-        rows = _stretched(states_TLD, audio.rows_per_frame * num_frames)
-    if tuple(rows.shape[1:]) != (audio.num_layers, audio.feature_dim):
-        raise InputError(
-            f"audio encoder: {rows.shape[1]} layers of width {rows.shape[2]}; the checkpoint was "
-            f"made with {audio.num_layers} layers of width {audio.feature_dim}. Give the model "
-            "that the checkpoint's page names."
-        )
-    return rows
+        states_TLD = torch.cat(list(_states(encoder, waveform_N, audio, on_stretch=on_stretch)))
+        yield _stretched(states_TLD, audio.rows_per_frame * num_frames)
 
 
 def cut_windows(rows_RLD: Tensor, frames: Tensor, *, audio: AudioConfig, fps: float) -> Tensor:
@@ -141,14 +172,14 @@ def _states(
     num_zeros: int = 0,
     num_rows: int | None = None,
     on_stretch: Callable[[], None] | None,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Run wav2vec2 over a sound, normalised, at once or in stretches.
 
     Args:
         num_zeros: samples heard behind the sound.
         num_rows: spread over the steps before projection and transformer; None: one per step.
 
-    Returns:
+    Yields:
         float32 (R, L, D) of all layers, or of the last where the checkpoint reads one.
     """
     sound = NormalizedSound(waveform_N, on_stretch=on_stretch)
@@ -159,7 +190,6 @@ def _states(
     stretch = WHOLE_SAMPLES // STEP_SAMPLES - 2 * context
     if num_samples <= WHOLE_SAMPLES:
         stretch = num_steps
-    rows, num_done = None, 0
     for first in range(0, num_steps, stretch):
         if on_stretch is not None:
             on_stretch()
@@ -176,12 +206,7 @@ def _states(
         kept = is_kept.nonzero()[:, 0].to(states_BRLD.device)
         # All layers, so that a model with too many is noticed, but for who reads the last alone.
         first_layer = -1 if audio.num_layers == 1 else 0
-        part = states_BRLD[0, kept, first_layer:].float()
-        if rows is None:
-            rows = part.new_empty(len(position_R), *part.shape[1:])
-        rows[num_done : num_done + len(part)] = part
-        num_done += len(part)
-    return rows
+        yield states_BRLD[0, kept, first_layer:].float()
 
 
 def _stretched(states_TLD: Tensor, num_rows: int) -> Tensor:

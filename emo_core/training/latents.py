@@ -80,9 +80,8 @@ def encode_clips(folder: Path, *, vae: VAE, audio_encoder: AudioEncoder) -> Late
         pictures = torch.cat([clip.frames, clip.references]).float() / 255.0
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(pictures).half()
-        sound = encode_sound(
-            audio_encoder, clip.waveform, fps=clip.fps, num_frames=clip.first_frame + num_frames
-        )
+        length = {"fps": clip.fps, "num_frames": clip.first_frame + num_frames}
+        sound = torch.cat(list(encode_sound(audio_encoder, clip.waveform, **length)))
         columns["latents"].append(latents[:num_frames])
         columns["references"].append(latents[num_frames:])
         columns["audio"].append(sound[clip.first_frame :].half())

@@ -47,6 +47,8 @@ _FRAGMENTED = {
     "movflags": "+empty_moov+default_base_moof",
     "frag_duration": str(round(FRAGMENT_S * 1e6)),
     "flush_packets": "1",
+    # Below 5 fps libx264 is more than FFmpeg's 10 s behind the sound, and the muxer aborts.
+    "max_interleave_delta": "0",
 }
 
 _BT709 = 1

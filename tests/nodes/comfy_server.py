@@ -157,10 +157,13 @@ class Server:
         return Run(history=history, events=events)
 
 
-def start_server(comfyui: Path, base: Path, pack: Path) -> Server:
+def start_server(comfyui: Path, base: Path, pack: Path, *, options: tuple[str, ...] = ()) -> Server:
     """Start ComfyUI on the CPU with the pack and nothing else.
 
     `base` is made into a folder such as a user has; `pack` appears in it as custom_nodes/emo.
+
+    Args:
+        options: more of main.py's.
     """
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
@@ -170,7 +173,7 @@ def start_server(comfyui: Path, base: Path, pack: Path) -> Server:
         port = free.getsockname()[1]
     log_path = base / "server.log"
     command = [sys.executable, "main.py", "--cpu", "--port", str(port), "--disable-api-nodes"]
-    command += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
+    command += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:", *options]
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
     server = Server(base=base, port=port, process=process, log_path=log_path)

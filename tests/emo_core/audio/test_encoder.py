@@ -70,15 +70,25 @@ def test_one_step_per_320_samples(num_samples: int) -> None:
     assert features.shape == (1, -(-num_samples // STEP_SAMPLES), 2, 16)
 
 
-def test_long_sound_in_stretches_equals_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fps", [8.0, 24.0, 25.0, 29.97, 60.0])
+def test_long_sound_in_stretches_equals_one_pass(
+    fps: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     front_end = tiny_front_end()
     assert front_end.context_samples <= encoder_module.CONTEXT_STEPS * STEP_SAMPLES
     sound = torch.randn(16000 * 9)
-    whole = encode_sound(front_end, sound, fps=25.0, num_frames=225)
-    monkeypatch.setattr(encoder_module, "STRETCH_STEPS", 120)
-    assert torch.allclose(
-        encode_sound(front_end, sound, fps=25.0, num_frames=225), whole, atol=1e-5
-    )
+    num_frames = round(9 * fps) + 5
+    whole = torch.cat(list(encode_sound(front_end, sound, fps=fps, num_frames=num_frames)))
+    with torch.no_grad():
+        features = front_end(normalized(sound)[None])[0]
+    at_frames = {"fps": fps, "num_frames": num_frames}
+    wanted = sample_at_frames(features, rate_hz=50.0, first_center_s=0.01, **at_frames)
+    assert torch.equal(whole, wanted)
+    for stretch_steps in (120, 113, 449):
+        monkeypatch.setattr(encoder_module, "STRETCH_STEPS", stretch_steps)
+        assert torch.allclose(
+            torch.cat(list(encode_sound(front_end, sound, **at_frames))), whole, atol=1e-5
+        )
 
 
 def test_the_demo_front_end_fits_its_context() -> None:
@@ -88,8 +98,8 @@ def test_the_demo_front_end_fits_its_context() -> None:
 def test_loudness_does_not_matter() -> None:
     front_end = tiny_front_end()
     sound = torch.randn(16000)
-    loud = encode_sound(front_end, sound, fps=25.0, num_frames=25)
-    soft = encode_sound(front_end, 0.01 * sound + 0.1, fps=25.0, num_frames=25)
+    loud = torch.cat(list(encode_sound(front_end, sound, fps=25.0, num_frames=25)))
+    soft = torch.cat(list(encode_sound(front_end, 0.01 * sound + 0.1, fps=25.0, num_frames=25)))
     assert torch.allclose(loud, soft, atol=1e-2)
 
 

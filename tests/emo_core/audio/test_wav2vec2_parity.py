@@ -153,7 +153,7 @@ def test_frames_past_the_end_hold_the_last() -> None:
 def test_emo_hears_as_before() -> None:
     sound = kit("hallo").inputs["audio.waveform"]
     rows = encode_rows(hallo_encoder(), sound, EMO, fps=25.0, num_frames=11, clip_frames=12)
-    wanted = encode_sound(hallo_encoder(), sound, fps=25.0, num_frames=11)
+    wanted = torch.cat(list(encode_sound(hallo_encoder(), sound, fps=25.0, num_frames=11)))
     assert torch.equal(rows, wanted)
     assert rows.shape == (11, 12, 768)
     assert not torch.allclose(rows, hallo_rows()[:11], atol=0.1)

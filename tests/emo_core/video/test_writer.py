@@ -83,6 +83,15 @@ def test_picture_and_sound_have_equal_length(
     assert read_audio(path).duration_s == pytest.approx(length_s, abs=0.002)
 
 
+def test_few_frames_a_second_with_sound(tmp_path):
+    """The encoder is then further behind the sound than FFmpeg waits by itself."""
+    sound = tone(75.0, rate=8000, num_channels=1)
+    path = write(tmp_path / "a.mp4", noise(75), fps=1, sound=sound)
+    with av.open(str(path)) as container:
+        lengths = [float(stream.duration * stream.time_base) for stream in container.streams]
+    assert lengths == pytest.approx([75.0, 75.0], abs=0.002)
+
+
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
 def test_another_reader_agrees(tmp_path):
     sound = tone(0.37, rate=44100, num_channels=2)

@@ -1,0 +1,6 @@
+"""Makes the tests' own ComfyUI server and prompts importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "nodes"))
