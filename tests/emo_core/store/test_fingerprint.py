@@ -84,3 +84,13 @@ def test_networks() -> None:
     with torch.no_grad():
         network[1].bias.add_(1e-3)
     assert tensors_fingerprint(network.state_dict()) not in (before, changed)
+
+
+def test_large_tensors_are_read_to_their_last_value() -> None:
+    """float32 has no number between 23592958 and 23592960."""
+    large = torch.zeros(23592960, dtype=torch.int8)
+    before = tensors_fingerprint({"x": large})
+    large[-1] = 1
+    assert tensors_fingerprint({"x": large}) != before
+    for count in (0, 1, 2, 63, 64, 65):
+        tensors_fingerprint({"x": torch.zeros(count)})
