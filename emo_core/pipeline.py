@@ -200,7 +200,7 @@ class Animator:
         config = self.networks.config
         width, height = self.size(settings)
         length = self.length(waveform, settings)
-        like = _like(self.networks)
+        like = self.networks.like
         if face is None:
             face = usual_placement(width=width, height=height)
         elif tuple(face.mask_HW.shape) != (height, width):
@@ -333,11 +333,6 @@ class Animator:
         values = SpeedTrack.steady(speed_deg_s).at_frames(num_frames=num_frames, fps=fps)
         check_reach(values, highest=config.backbone.speed.bucket_centers_deg_s[-1])
         return values
-
-
-def _like(networks: Networks) -> Tensor:
-    """What conditions are projected to: device and dtype of the networks."""
-    return next(networks.backbone.parameters()).new_empty(0)
 
 
 def _or_default(value: T | None, default: T) -> T:

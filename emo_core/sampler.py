@@ -21,14 +21,15 @@ from .resume import FilmMemory
 from .sampling.anchor import Anchor
 from .sampling.clip_plan import ClipSpan
 from .sampling.denoising import OnStep, Predict, PredictGuided, denoise, guided
-from .sampling.generate import Motion, generate_clips
+from .sampling.generate import Motion
 from .sampling.held import Held
 from .sampling.noise import FilmNoise, limited
-from .sampling.retake import Retake, retake_clips, retake_together
+from .sampling.retake import Retake
 from .sampling.schedule import make_scheduler
 from .sampling.windows import predict_in_windows
 from .store.clips import ClipStore
 from .store.fingerprint import Fingerprint, tensors_fingerprint
+from .takes import Making, film_stretches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,45 +76,24 @@ def sample_film(
         on_step: called after every denoising step; its clip index counts all clips, those that the
             store had too.
     """
-    config = film.config.sampling
     progress = _Progress(on_step)
     weights = None if store is None else _weights_fingerprint(networks, vae, film)
 
-    def making(film: Film, how: How) -> dict[str, object]:
-        make, memory = _ClipMaker(networks, film, how, progress), None
+    def making(film: Film, how: How) -> Making:
+        memory = None
         if store is not None:
             shaped_by = weights.copy().add("sampled", how)
-            memory = FilmMemory(store, film, shaped_by, make.like.device, progress.skip)
-        return {"make": make, "memory": memory}
+            memory = FilmMemory(store, film, shaped_by, networks.like.device, progress.skip)
+        return Making(_ClipMaker(networks, film, how, progress), memory)
 
-    if config.windows is not None:
-        # All frames are made together: they are one clip.
-        num_frames = film.num_sampled_frames
-        sizes = {"num_frames": num_frames, "clip_frames": num_frames, "motion": Motion()}
-        (whole,) = generate_clips(**making(film, how), **sizes)
-        latents = whole.latents[: film.num_frames]
-        for take in takes:
-            again = making(take.film, take.how)
-            latents = retake_together(
-                latents, retake=take.part, context=config.clip_frames, **again
-            )
-        yield latents
-        return
-    sizes = {
-        "num_frames": film.num_frames,
-        "clip_frames": config.clip_frames,
-        "motion": Motion(
-            num_frames=film.num_motion_frames,
-            first=film.first_motion,
-            recode=_through_pixels(vae) if config.motion.is_decoded else None,
-            anchor=anchor,
-        ),
-    }
-    stretches = generate_clips(**making(film, how), **sizes)
-    for take in takes:
-        again = making(take.film, take.how)
-        stretches = retake_clips(stretches, retake=take.part, **again, **sizes)
-    for stretch in stretches:
+    motion = Motion(
+        num_frames=film.num_motion_frames,
+        first=film.first_motion,
+        recode=_through_pixels(vae) if film.config.sampling.motion.is_decoded else None,
+        anchor=anchor,
+    )
+    again = [(take.part, making(take.film, take.how)) for take in takes]
+    for stretch in film_stretches(film, making(film, how), again, motion=motion):
         yield stretch.latents
 
 
@@ -140,7 +120,7 @@ class _ClipMaker:
         self.film = film
         self.how = how
         self.progress = progress
-        self.like = next(networks.backbone.parameters()).new_empty(0)
+        self.like = networks.like
         self.scheduler = make_scheduler(film.config.diffusion, solver=how.solver)
         self.noise: FilmNoise | None = None
 
@@ -227,10 +207,10 @@ def _through_pixels(vae: VAE) -> Callable[[Tensor], Tensor]:
 
 
 def _weights_fingerprint(networks: Networks, vae: VAE, film: Film) -> Fingerprint:
-    parameter = next(networks.backbone.parameters())
+    like = networks.like
     fingerprint = Fingerprint()
     fingerprint.add("program", f"torch {torch.__version__}")
-    fingerprint.add("computed", f"{parameter.dtype} on {parameter.device.type}")
+    fingerprint.add("computed", f"{like.dtype} on {like.device.type}")
     fingerprint.add("backbone", tensors_fingerprint(networks.backbone.state_dict()))
     fingerprint.add("reference_net", tensors_fingerprint(networks.reference_net.state_dict()))
     if film.config.sampling.motion.is_decoded:

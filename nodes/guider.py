@@ -28,11 +28,12 @@ from ..emo_core.film import Film
 from ..emo_core.resume import FilmMemory
 from ..emo_core.sampling.anchor import Anchor
 from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
-from ..emo_core.sampling.generate import Motion, Stretch, generate_clips
+from ..emo_core.sampling.generate import Motion, Stretch
 from ..emo_core.sampling.held import Held
 from ..emo_core.sampling.noise import FilmNoise
-from ..emo_core.sampling.retake import Retake, retake_clips, retake_together
+from ..emo_core.sampling.retake import Retake
 from ..emo_core.store.clips import ClipStore
+from ..emo_core.takes import Making, film_stretches
 from .film import FilmToSample
 from .fingerprints import sampling_fingerprint
 from .network import CLIP_KEY
@@ -160,10 +161,10 @@ class ClipGuider(CFGGuider):
         self.num_recalled = 0
         run = partial(super().sample, sampler=sampler, sigmas=sigmas, disable_pbar=disable_pbar)
 
-        def making(film: Film, start: StartOf, guidance: float, seed: int | None) -> dict:
+        def making(film: Film, start: StartOf, guidance: float, seed: int | None) -> Making:
             make = partial(self._make, run, film, start, guidance, seed, watch)
             memory = self._memory(film, start, sampler, sigmas, guidance, seed, watch)
-            return {"make": make, "memory": memory}
+            return Making(make, memory)
 
         guidance, is_noisy = self.cfg, bool(sigmas[-1] > 0)
         if is_noisy and self.takes:
@@ -176,38 +177,17 @@ class ClipGuider(CFGGuider):
             (take.part, making(take.film, self._start_of_seed(take.seed), take.guidance, take.seed))
             for take in self.takes
         ]
+        motion = Motion(
+            num_frames=self.film.num_motion_frames,
+            # A clip that is still noisy is led on by what it will become.
+            recode=partial(self._estimate, watch) if is_noisy else None,
+            anchor=self._anchor_of_vae(),
+        )
         try:
-            if self.film.config.sampling.windows is not None:
-                yield self._together(whole, again)
-                return
-            sizes = {
-                "num_frames": self.film.num_frames,
-                "clip_frames": self.clip_frames,
-                # A clip that is still noisy is led on by what it will become.
-                "motion": Motion(
-                    num_frames=self.film.num_motion_frames,
-                    recode=partial(self._estimate, watch) if is_noisy else None,
-                    anchor=self._anchor_of_vae(),
-                ),
-            }
-            stretches = generate_clips(**whole, **sizes)
-            for part, how in again:
-                stretches = retake_clips(stretches, retake=part, **how, **sizes)
-            yield from stretches
+            yield from film_stretches(self.film, whole, again, motion=motion)
         finally:
             self.set_cfg(guidance)
             self._forget()
-
-    def _together(self, whole: dict, again: list[tuple[Retake, dict]]) -> Stretch:
-        """All frames at once, for families that sample in windows."""
-        num_frames = self.film.num_sampled_frames
-        sizes = {"num_frames": num_frames, "clip_frames": num_frames, "motion": Motion()}
-        (stretch,) = generate_clips(**whole, **sizes)
-        latents = stretch.latents[: self.film.num_frames]
-        context = self.film.config.sampling.clip_frames
-        for part, how in again:
-            latents = retake_together(latents, retake=part, context=context, **how)
-        return Stretch(0, latents)
 
     def _make(
         self,

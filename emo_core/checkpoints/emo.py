@@ -37,6 +37,11 @@ class Networks:
     reference_net: ReferenceNet
     front_end: FrontEnd | None
 
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor on the backbone's device and in its dtype, to bring others to."""
+        return next(self.backbone.parameters()).new_empty(0)
+
     def parts(self) -> dict[str, nn.Module]:
         """The networks under the prefixes of their keys."""
         parts = {"backbone": self.backbone, "reference_net": self.reference_net}

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 def _findings(
     options: argparse.Namespace, made: FilmToMake, plan: FilmPlan, costs: Costs | None
 ) -> list[Finding]:
-    device = next(made.animator.networks.backbone.parameters()).device
+    device = made.animator.networks.like.device
     frame_bytes = None if costs is None else costs.frame_bytes
     if frame_bytes is None:
         frame_bytes = least_frame_bytes(plan, is_mp4=is_mp4(options.out))
