@@ -11,6 +11,7 @@ from ..assets import DEMO_CHECKPOINT, DEMO_VAE
 from ..errors import InputError
 from ..models.backbone import NUM_AREAS, Weights
 from ..pipeline import AnimateSettings, Animator
+from ..precision import warn_of_slow_half
 from ..sampling.anchor import USUAL_ANCHOR_SHARE
 from ..sampling.schedule import SOLVERS
 
@@ -43,7 +44,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         default="float32",
-        help="number format of the networks (default: float32)",
+        help="number format of the networks (default: float32; the others are slow on many "
+        "processors)",
     )
 
 
@@ -99,12 +101,14 @@ def load_animator(options: argparse.Namespace) -> Animator:
             f"device {options.device!r}: cannot be used ({str(error).splitlines()[0]}). Use cpu, "
             "or a device that this PyTorch was built for."
         ) from error
+    dtype = getattr(torch, options.dtype)
+    warn_of_slow_half(dtype, device)
     return Animator.load(
         options.checkpoint,
         options.vae,
         audio_encoder=options.audio_encoder,
         device=device,
-        dtype=getattr(torch, options.dtype),
+        dtype=dtype,
     )
 
 

@@ -23,6 +23,7 @@ from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..face.region import boxes_to_mask
 from ..models.vae import VAE
+from ..precision import is_half_slow
 from .clips import clip_paths, load_clip
 
 REFERENCE_PICTURE_SHARE = 0.6
@@ -74,12 +75,14 @@ def encode_clips(folder: Path, *, vae: VAE, audio_encoder: AudioEncoder) -> Late
         name: []
         for name in ("latents", "references", "audio", "face_boxes", "mouth_boxes", "speed_deg_s")
     }
+    device = next(vae.parameters()).device
+    is_slow = is_half_slow(torch.bfloat16, device)
     for path in tqdm(clip_paths(folder), desc="encode", unit="clip"):
         clip = load_clip(path)
         num_frames = len(clip.frames)
         pictures = torch.cat([clip.frames, clip.references]).float() / 255.0
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(pictures).half()
+        with torch.autocast(device.type, torch.bfloat16, enabled=not is_slow):
+            latents = vae.encode(pictures.to(device)).half().cpu()
         length = {"fps": clip.fps, "num_frames": clip.first_frame + num_frames}
         sound = torch.cat(list(encode_sound(audio_encoder, clip.waveform, **length)))
         columns["latents"].append(latents[:num_frames])

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..precision import is_half_slow
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class LoopSettings:
     show_seconds: float = 600.0
     seed: int = 0
     is_bfloat16: bool = True
-    """Whether networks compute in bfloat16 where that is safe."""
+    """Whether networks compute in bfloat16 where that is safe, and not slower than float32."""
 
 
 def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = False) -> None:
@@ -97,7 +98,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
         torch.autocast,
         accelerator.device.type,
         torch.bfloat16,
-        enabled=settings.is_bfloat16,
+        enabled=settings.is_bfloat16 and not is_half_slow(torch.bfloat16, accelerator.device),
     )
     named = task.learning_parameters()
     parameters = list(named.values())

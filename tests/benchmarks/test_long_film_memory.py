@@ -166,7 +166,7 @@ def test_demo_on_the_command_line(tmp_path: Path, rate: int, channels: int) -> N
     for seconds in LENGTHS_S:
         voice = save_voice(tmp_path, seconds, rate=rate, channels=channels)
         demo = Checkpoint(DEMO_CHECKPOINT, DEMO_VAE)
-        options = ["--dtype", "bfloat16", "--width", str(SIDE), "--height", str(SIDE)]
+        options = ["--width", str(SIDE), "--height", str(SIDE)]
         renders.append(render(demo, voice, tmp_path / "film.mp4", *options))
         check_film(renders[-1].film, seconds=seconds, fps=25)
     check_growth(renders)
@@ -178,7 +178,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    server = start_server(COMFYUI, tmp_path / "comfyui", ROOT, options=("--bf16-vae",))
+    server = start_server(COMFYUI, tmp_path / "comfyui", ROOT)
     install(server, "input", PORTRAIT)
     yield server
     server.stop()
@@ -189,7 +189,7 @@ def demo_prompt(voice: Path, *, is_upscaled: bool) -> dict:
     from prompts import node, talk_prompt
 
     prompt = talk_prompt(steps=1)
-    prompt["load"]["inputs"] |= {"model_name": DEMO_CHECKPOINT.name, "weight_dtype": "bf16"}
+    prompt["load"]["inputs"] |= {"model_name": DEMO_CHECKPOINT.name}
     prompt["vae"]["inputs"]["vae_name"] = DEMO_VAE.name
     prompt["portrait"]["inputs"]["image"] = PORTRAIT.name
     prompt["voice"]["inputs"]["audio"] = voice.name

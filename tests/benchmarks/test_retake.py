@@ -1,0 +1,116 @@
+"""Four seconds in the middle of a minute made again: what changes, how it joins, what it costs.
+
+The demo's film of 60 s at full size and steps, then its part from 28 to 32 s with other seeds
+(`make bench`). Printed are, at both ends of the new part, the change from frame to frame over what
+is usual at its own clip borders, and the share of steps and seconds that the part took. Twelve
+to fifteen minutes on two cores.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emo_core.assets import DEMO_CHECKPOINT, DEMO_VAE, PORTRAIT
+from emo_core.audio.waveform import Waveform
+from emo_core.evaluation.measures import frame_differences
+from emo_core.pipeline import AnimateSettings, Animator, RetakeSettings
+from emo_core.store.clips import ClipStore
+from emo_core.synthetic.voices import random_utterance
+from emo_core.video.frame_bytes import frames_as_bytes
+from emo_core.video.images import read_image
+
+FILM_S, START_S, END_S, BLEND_FRAMES = 60.0, 28.0, 32.0, 8
+SEEDS = (1, 2, 3, 4, 5)
+
+
+class Studio:
+    """One film in one store, made with any retakes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.animator = Animator.load(DEMO_CHECKPOINT, DEMO_VAE, device=torch.device("cpu"))
+        self.settings = AnimateSettings(speed_deg_s=12.0)
+        utterance = random_utterance("test", 3, seconds=FILM_S)
+        voice = Waveform(
+            samples=torch.from_numpy(utterance.samples)[None],
+            sample_rate_hz=utterance.sample_rate_hz,
+        )
+        self.film = self.animator.film(read_image(PORTRAIT), voice, settings=self.settings)
+        self.store = ClipStore(folder)
+
+    def make(self, *retakes: RetakeSettings) -> tuple[np.ndarray, int, float]:
+        """Frames as they are stored, steps taken, seconds of sampling and decoding."""
+        num_steps = 0
+
+        def count(clip_index: int, step_index: int, latents: torch.Tensor) -> None:
+            nonlocal num_steps
+            num_steps += 1
+
+        begun = time.perf_counter()
+        parts = self.animator.animate(
+            self.film, settings=self.settings, retakes=retakes, on_step=count, store=self.store
+        )
+        frames = torch.cat([frames_as_bytes(part, first_index=0) for part in parts])
+        return frames.numpy(), num_steps, time.perf_counter() - begun
+
+
+def border_ratios(differences: np.ndarray, *, first: int, clip_frames: int) -> np.ndarray:
+    """Change into each clip's first frame over the median of the changes around it.
+
+    Args:
+        differences: of `frame_differences`; place f - 1 holds the change into frame f.
+        first: a frame at which a clip begins.
+    """
+    borders = range(first, len(differences) + 1 - clip_frames, clip_frames)
+    return np.array([change_at(differences, frame, reach=clip_frames - 1) for frame in borders])
+
+
+def change_at(differences: np.ndarray, frame: int, *, reach: int) -> float:
+    """Change into a frame over the median of those of some frames before and after."""
+    place = frame - 1
+    around = [*differences[max(place - reach, 0) : place], *differences[place + 1 :][:reach]]
+    return float(differences[place] / np.median(around))
+
+
+def test_four_seconds_of_a_minute(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    fps, clip_frames = round(studio.film.fps), studio.film.config.sampling.clip_frames
+    first, last = round(START_S * fps), round(END_S * fps)
+    end = last + BLEND_FRAMES
+    old, all_steps, all_seconds = studio.make()
+    _, no_steps, store_seconds = studio.make()
+    assert no_steps == 0
+    usual = border_ratios(
+        frame_differences(old / np.float32(255)), first=clip_frames, clip_frames=clip_frames
+    )
+    print(
+        f"\nfilm: {len(old)} frames, {all_steps} steps, {all_seconds:.0f} s; from the store "
+        f"{store_seconds:.0f} s\nchange at its clip borders over that around: median "
+        f"{np.median(usual):.3f}, 10 to 90 %: {np.quantile(usual, 0.1):.3f} to "
+        f"{np.quantile(usual, 0.9):.3f}\nseed  start  end of the part  last blended  steps  seconds"
+    )
+    joints = []
+    for seed in SEEDS:
+        part = RetakeSettings(start_s=START_S, end_s=END_S, seed=seed, blend_frames=BLEND_FRAMES)
+        new, steps, seconds = studio.make(part)
+        assert len(new) == len(old)
+        assert np.array_equal(new[:first], old[:first])
+        assert np.array_equal(new[end:], old[end:])
+        assert not np.array_equal(new[first:last], old[first:last])
+        differences = frame_differences(new / np.float32(255))
+        at = [
+            change_at(differences, frame, reach=clip_frames - 1) / np.median(usual)
+            for frame in (first, last, end)
+        ]
+        joints.append(at)
+        print(
+            f"{seed:4} {at[0]:6.3f} {at[1]:16.3f} {at[2]:13.3f} {steps:6} "
+            f"({steps / all_steps:.1%}) {seconds - store_seconds:5.1f} "
+            f"({(seconds - store_seconds) / all_seconds:.1%})"
+        )
+        # The part and its blend, in whole clips.
+        assert steps == -(-(end - first) // clip_frames) * (
+            all_steps // -(-len(old) // clip_frames)
+        )
+    print("mean of seeds, over the median border:", np.mean(joints, axis=0).round(3))
