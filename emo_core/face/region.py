@@ -15,24 +15,30 @@ DEFAULT_BOX = (0.22, 0.18, 0.78, 0.86)
 """A head-and-shoulders portrait's face with room to move."""
 
 
-def boxes_to_mask(boxes_F4: Tensor, *, height: int, width: int, growth: float = 0.0) -> Tensor:
+def boxes_to_mask(
+    boxes_F4: Tensor, *, height: int, width: int, growth: float | Tensor = 0.0
+) -> Tensor:
     """Union of boxes over all frames as a mask [height, width] of 0 and 1.
 
     EMO gives the face locator the union of the boxes of a whole film.
 
     Args:
-        growth: widens each box on every side, in fractions of its own size.
+        boxes_F4: axes before these two are of films.
+        growth: widens each box on every side, in fractions of its own size; one number, or one per
+            film.
 
     Returns:
-        A pixel belongs to the region when its centre does.
+        [..., height, width]: a pixel belongs to the region when its centre does.
     """
-    x0, y0, x1, y1 = boxes_F4.unbind(-1)
-    grow_x, grow_y = growth * (x1 - x0), growth * (y1 - y0)
-    row = ((torch.arange(height) + 0.5) / height)[None, :, None]
-    column = ((torch.arange(width) + 0.5) / width)[None, None, :]
-    inside = (column >= (x0 - grow_x)[:, None, None]) & (column <= (x1 + grow_x)[:, None, None])
-    inside = inside & (row >= (y0 - grow_y)[:, None, None]) & (row <= (y1 + grow_y)[:, None, None])
-    return inside.any(dim=0).float()
+    corners = boxes_F4.unflatten(-1, (2, 2))
+    grow = (corners[..., 1, :] - corners[..., 0, :]) * torch.as_tensor(growth)[..., None, None]
+    first, last = corners[..., 0, :] - grow, corners[..., 1, :] + grow
+    inside = []
+    for axis, size in ((0, width), (1, height)):
+        center = (torch.arange(size, device=boxes_F4.device) + 0.5) / size
+        inside.append((center >= first[..., axis, None]) & (center <= last[..., axis, None]))
+    columns, rows = inside
+    return (rows[..., :, None] & columns[..., None, :]).any(dim=-3).float()
 
 
 def box_to_mask(box: tuple[float, float, float, float], *, height: int, width: int) -> Tensor:

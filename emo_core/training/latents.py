@@ -18,7 +18,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..audio.encoder import AudioEncoder, encode_sound
-from ..audio.windows import windows_around_frames
 from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..face.region import boxes_to_mask
@@ -51,6 +50,10 @@ class LatentClips:
     """[K, F]."""
     latent_scale: Tensor
     """[]: what the VAE's latents were multiplied by, so that they vary by about 1."""
+
+    def to(self, device: torch.device) -> LatentClips:
+        """The same on a device: batches are drawn where the data lie."""
+        return LatentClips(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def save(self, path: Path) -> None:
         save_file({f.name: getattr(self, f.name).contiguous() for f in fields(self)}, path)
@@ -131,49 +134,60 @@ def draw_batch(
     is_consecutive: bool,
     window_margin: int,
 ) -> Batch:
-    """Draw clips by chance.
+    """Draw clips by chance, on the device of the data.
 
     Args:
+        generator: on the CPU, so that every device draws the same.
         is_consecutive: frames in a row, led by `num_motion` frames; otherwise any frames of the
             clip, and `num_motion` must be 0.
     """
+    device = data.latents.device
     total = data.latents.shape[1]
     height, width = data.latents.shape[-2:]
-    rows = []
-    for clip in torch.randint(len(data.latents), (num_clips,), generator=generator).tolist():
-        if is_consecutive:
-            last_start = total - num_frames - num_motion
-            start = int(torch.randint(last_start + 1, (1,), generator=generator)) + num_motion
-            frame_F = torch.arange(start, start + num_frames)
-        else:
-            start = num_motion
-            frame_F = torch.randperm(total, generator=generator)[:num_frames]
-        boxes = data.mouth_boxes[clip, frame_F]
-        growth = LARGEST_GROWTH * float(torch.rand(1, generator=generator))
-        audio = windows_around_frames(data.audio[clip].float(), margin=window_margin)
-        speed = windows_around_frames(data.speed_deg_s[clip], margin=window_margin)
-        rows.append(
-            (
-                data.latents[clip, frame_F].float(),
-                data.latents[clip, start - num_motion : start].float(),
-                _draw_reference(data, clip, generator),
-                audio[frame_F],
-                speed[frame_F],
-                boxes_to_mask(
-                    data.face_boxes[clip],
-                    height=height * PIXELS_PER_LATENT,
-                    width=width * PIXELS_PER_LATENT,
-                    growth=growth,
-                )[None],
-                torch.stack(
-                    [boxes_to_mask(box[None], height=height, width=width)[None] for box in boxes]
-                ),
-            )
-        )
-    return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    clip_B = torch.randint(len(data.latents), (num_clips,), generator=generator)
+    if is_consecutive:
+        num_starts = total - num_frames - num_motion + 1
+        start_B = torch.randint(num_starts, (num_clips,), generator=generator) + num_motion
+        frame_BF = start_B[:, None] + torch.arange(num_frames)
+    else:
+        start_B = torch.zeros(num_clips, dtype=torch.long)
+        frame_BF = torch.rand(num_clips, total, generator=generator).argsort(1)[:, :num_frames]
+    motion_BM = start_B[:, None] + torch.arange(-num_motion, 0)
+    window_BFW = frame_BF[..., None] + torch.arange(-window_margin, window_margin + 1)
+    growth_B = LARGEST_GROWTH * torch.rand(num_clips, generator=generator).to(device)
+    reference = _draw_references(data, clip_B, generator)
+    clip_B1 = clip_B.to(device)[:, None]
+    clip_B11 = clip_B1[..., None]
+    frame_BF, motion_BM = frame_BF.to(device), motion_BM.to(device)
+    # Past both ends of the clip its edge repeats.
+    window_BFW = window_BFW.clamp(0, total - 1).to(device)
+    mouth_BF14 = data.mouth_boxes[clip_B1, frame_BF][:, :, None]
+    region_BHW = boxes_to_mask(
+        data.face_boxes[clip_B1[:, 0]],
+        height=height * PIXELS_PER_LATENT,
+        width=width * PIXELS_PER_LATENT,
+        growth=growth_B,
+    )
+    return Batch(
+        frames=data.latents[clip_B1, frame_BF].float(),
+        motion=data.latents[clip_B1, motion_BM].float(),
+        reference=reference,
+        audio_windows=data.audio[clip_B11, window_BFW].float(),
+        speed_windows=data.speed_deg_s[clip_B11, window_BFW],
+        region=region_BHW[:, None],
+        mouth=boxes_to_mask(mouth_BF14, height=height, width=width)[:, :, None],
+    )
 
 
-def _draw_reference(data: LatentClips, clip: int, generator: torch.Generator) -> Tensor:
-    is_picture = float(torch.rand(1, generator=generator)) < REFERENCE_PICTURE_SHARE
-    pool = data.references[clip] if is_picture and data.references.shape[1] else data.latents[clip]
-    return pool[int(torch.randint(len(pool), (1,), generator=generator))].float()
+def _draw_references(data: LatentClips, clip_B: Tensor, generator: torch.Generator) -> Tensor:
+    """Another picture of each person, or a frame of the clip."""
+    device = data.latents.device
+    share = REFERENCE_PICTURE_SHARE if data.references.shape[1] else 0.0
+    is_picture_B = torch.rand(len(clip_B), generator=generator) < share
+    place_B = torch.rand(len(clip_B), generator=generator)
+    references = torch.empty(len(clip_B), *data.latents.shape[2:], device=device)
+    for pool, is_from_B in ((data.latents, ~is_picture_B), (data.references, is_picture_B)):
+        place = (place_B[is_from_B] * pool.shape[1]).long()
+        drawn = pool[clip_B[is_from_B].to(device), place.to(device)].float()
+        references[is_from_B.to(device)] = drawn
+    return references

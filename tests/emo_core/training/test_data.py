@@ -8,7 +8,9 @@ from safetensors.torch import save_file
 from tiny import tiny_networks
 
 from emo_core.audio.encoder import encode_sound
+from emo_core.audio.windows import windows_around_frames
 from emo_core.errors import InputError
+from emo_core.face.region import boxes_to_mask
 from emo_core.models.vae import VAE
 from emo_core.training.clips import (
     ARTICULATION_RATE_HZ,
@@ -18,7 +20,7 @@ from emo_core.training.clips import (
     save_clip,
 )
 from emo_core.training.generate import SOUND_SECONDS, generate_clips, make_clip
-from emo_core.training.latents import LatentClips, encode_clips
+from emo_core.training.latents import LARGEST_GROWTH, LatentClips, draw_batch, encode_clips
 
 SMALL = {"num_frames": 3, "num_references": 2, "fps": 25.0, "size": 64}
 
@@ -86,3 +88,66 @@ def test_encoded_clips(tmp_path: Path) -> None:
     assert torch.equal(loaded.latent_scale, data.latent_scale)
     with pytest.raises(InputError, match="train encode"):
         LatentClips.load(tmp_path / "none.safetensors")
+
+
+def numbered_data(*, num_references: int) -> LatentClips:
+    """Every latent, feature and speed says of which clip (hundreds) and frame (units) it is."""
+    clips, total = 3, 7
+    number = 100.0 * torch.arange(clips)[:, None] + torch.arange(total)
+    corner = torch.rand(clips, total, 2, generator=torch.Generator().manual_seed(0)) * 0.5
+    return LatentClips(
+        latents=number[..., None, None, None].expand(-1, -1, 4, 2, 3).half(),
+        references=-1.0 - number[:, :num_references, None, None, None].expand(-1, -1, 4, 2, 3),
+        audio=number[..., None, None].expand(-1, -1, 2, 5),
+        face_boxes=torch.cat([corner, corner + 0.3], -1),
+        mouth_boxes=torch.cat([corner + 0.1, corner + 0.25], -1),
+        speed_deg_s=number,
+        latent_scale=torch.tensor(1.0),
+    )
+
+
+@pytest.mark.parametrize("is_consecutive", [True, False])
+def test_a_batch_holds_what_belongs_together(is_consecutive: bool) -> None:
+    data = numbered_data(num_references=2)
+    num_motion = 2 if is_consecutive else 0
+    batch = draw_batch(
+        data,
+        torch.Generator().manual_seed(1),
+        num_clips=40,
+        num_frames=3,
+        num_motion=num_motion,
+        is_consecutive=is_consecutive,
+        window_margin=2,
+    )
+    numbers = batch.frames[:, :, 0, 0, 0].long()
+    clips, frames = numbers[:, 0] // 100, numbers % 100
+    assert set(clips.tolist()) == {0, 1, 2}
+    if is_consecutive:
+        assert (frames.diff(dim=1) == 1).all()
+        assert set(frames[:, 0].tolist()) == {2, 3, 4}
+        assert torch.equal(batch.motion[:, -1, 0, 0, 0].long(), numbers[:, 0] - 1)
+        assert torch.equal(batch.motion[:, 0, 0, 0, 0].long(), numbers[:, 0] - 2)
+    else:
+        assert all(len(set(row)) == 3 for row in frames.tolist())
+        assert batch.motion.shape == (40, 0, 4, 2, 3)
+    references = batch.reference[:, 0, 0, 0].long()
+    is_picture = references < 0
+    assert 0.4 < is_picture.float().mean() < 0.8
+    assert torch.equal(torch.where(is_picture, -1 - references, references) // 100, clips)
+    for index, (clip, row) in enumerate(zip(clips.tolist(), frames, strict=True)):
+        audio = windows_around_frames(data.audio[clip], margin=2)[row]
+        assert torch.equal(batch.audio_windows[index], audio)
+        speed = windows_around_frames(data.speed_deg_s[clip], margin=2)[row]
+        assert torch.equal(batch.speed_windows[index], speed)
+        mouth = [boxes_to_mask(box[None], height=2, width=3) for box in data.mouth_boxes[clip, row]]
+        assert torch.equal(batch.mouth[index, :, 0], torch.stack(mouth))
+        least = boxes_to_mask(data.face_boxes[clip], height=16, width=24)
+        most = boxes_to_mask(data.face_boxes[clip], height=16, width=24, growth=LARGEST_GROWTH)
+        assert (batch.region[index, 0] >= least).all() and (batch.region[index, 0] <= most).all()
+
+
+def test_a_batch_without_other_pictures_refers_to_frames() -> None:
+    shape = {"num_clips": 9, "num_frames": 3, "num_motion": 2, "window_margin": 2}
+    generator = torch.Generator().manual_seed(1)
+    batch = draw_batch(numbered_data(num_references=0), generator, is_consecutive=True, **shape)
+    assert (batch.reference >= 0).all()
