@@ -73,6 +73,22 @@ def test_a_retake_changes_its_part_alone(windows: WindowsConfig | None, tmp_path
     assert torch.equal(sample(made, [part()])[0], new), "the store changes nothing"
 
 
+def test_a_store_reads_no_more_of_a_film_at_once_than_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key points that move are 3 MB a frame once they are drawn."""
+    counts, moving_region = [], Film.moving_region
+
+    def watched(film: Film, frames: tuple[int, ...]) -> Tensor | None:
+        counts.append(len(frames))
+        return moving_region(film, frames)
+
+    monkeypatch.setattr(Film, "moving_region", watched)
+    made = animator_and_film(WindowsConfig(overlap=2))
+    sample(made, [part()], ClipStore(tmp_path))
+    assert max(counts) == made[1].config.sampling.clip_frames == 4
+
+
 @pytest.mark.parametrize("windows", [None, WindowsConfig(overlap=2)])
 def test_what_a_retake_names_shapes_it(windows: WindowsConfig | None, tmp_path: Path) -> None:
     made, store = animator_and_film(windows), ClipStore(tmp_path)
