@@ -113,7 +113,10 @@ class ClipStore:
         for _, size, path in sorted(entries)[:-1]:  # The newest stays, whatever its size.
             if total <= self.largest_bytes:
                 return
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:  # It is another user's, or on Windows at work elsewhere.
+                continue
             total -= size
 
 
