@@ -102,7 +102,8 @@ class _Sheet:
     def add(self, frames: Tensor) -> None:
         for frame in frames:
             if self.seen in self.wanted:
-                self.picked.append(frame)
+                # Not a view that keeps all frames of its part alive.
+                self.picked.append(frame.clone())
             self.seen += 1
 
     def frames(self) -> Tensor:
