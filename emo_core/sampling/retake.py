@@ -46,10 +46,6 @@ class Retake:
         """The first frame that is the old one again."""
         return self.last + self.blend_frames
 
-    def frames_made(self, num_frames: int) -> int:
-        """How many frames of a film are made again, with the blend."""
-        return min(self.end, num_frames) - self.first
-
     def frames_seen(self, num_frames: int, *, context: int) -> range:
         """With some frames of the old film on either side."""
         last = min(min(self.end, num_frames) + context, num_frames)
@@ -164,13 +160,11 @@ class _OldFilm:
     def until(self, last: int) -> Iterator[Stretch]:
         """Hand on everything before a frame."""
         for stretch in self.film:
-            if stretch.last <= last:
-                yield stretch
-                continue
-            self.seen = [stretch]
-            if stretch.first < last:
-                yield stretch.part(stretch.first, last)
-            return
+            if stretch.last > last:
+                self.seen = [stretch]
+            yield stretch.part(stretch.first, last)
+            if stretch.last >= last:
+                return
 
     def frames(self, frames: range, *, since: int) -> Tensor:
         """Look at some frames; those before `since` are not of interest and may be any, those
