@@ -89,8 +89,8 @@ def retake_clips(
     """Yield a film with a part made again.
 
     What lies before `retake.first` and from `retake.end` on is the old film's, bit for bit; the
-    first new clip is led by the old frames before it. A part that begins less than a clip's motion
-    frames after the film's start begins with the film.
+    first new clip is led by the old frames before it, and an anchor counts clips from there. A part
+    that begins less than a clip's motion frames after the film's start begins with the film.
 
     Args:
         film: the old one; its later clips are led by its own.
@@ -114,7 +114,7 @@ def retake_clips(
             share = retake.share_of_old(frames)
             held = Held(old.frames(frames, since=retake.last), share)
         clip = finish_clip(make, placed, led_by, held, motion=motion, memory=memory)
-        led_by = clip.motion
+        led_by = motion.leading(clip, index=span.index + 1)
         yield Stretch(placed.first, clip.latents)
     if end < num_frames:
         yield from old.since(end)
