@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import diffusers
 import torch
 from torch import Tensor
 
@@ -209,7 +210,9 @@ def _through_pixels(vae: VAE) -> Callable[[Tensor], Tensor]:
 def _weights_fingerprint(networks: Networks, vae: VAE, film: Film) -> Fingerprint:
     like = networks.like
     fingerprint = Fingerprint()
-    fingerprint.add("program", f"torch {torch.__version__}")
+    # Solvers are those of diffusers.
+    program = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
+    fingerprint.add("program", program)
     fingerprint.add("computed", f"{like.dtype} on {like.device.type}")
     fingerprint.add("backbone", tensors_fingerprint(networks.backbone.state_dict()))
     fingerprint.add("reference_net", tensors_fingerprint(networks.reference_net.state_dict()))
