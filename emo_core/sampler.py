@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .checkpoints.emo import Networks
+from .errors import InputError
 from .film import Clip, Film
 from .models.backbone import SharedConditions
 from .models.vae import VAE
@@ -43,6 +44,10 @@ class How:
     guidance: float
     """1 is none."""
     seed: int
+
+    def __post_init__(self) -> None:
+        if not -(2**63) <= self.seed < 2**64:  # What torch takes.
+            raise InputError(f"seed {self.seed}: expected 0 to {2**64 - 1}. Choose a smaller one.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ from emo_core.film import Film
 from emo_core.models.backbone import Weights
 from emo_core.models.vae import VAE
 from emo_core.pipeline import AnimateSettings, Animator, RetakeSettings
+from emo_core.sampler import How
+from emo_core.sampling.noise import FilmNoise
 from emo_core.store.clips import ClipStore
 
 SETTINGS = AnimateSettings(steps=2, seed=3, speed_deg_s=12.0)
@@ -112,3 +114,11 @@ def test_a_head_speed_that_the_checkpoint_cannot_have() -> None:
     made = animator_and_film(None)
     with pytest.raises(InputError, match="500"):
         sample(made, [part(speed_deg_s=500.0)])
+
+
+def test_seeds_that_torch_cannot_take_are_refused() -> None:
+    how = How(solver="ddim", steps=2, guidance=1.0, seed=2**64 - 1)
+    FilmNoise(how.seed, clip_frames=1, shape=(1, 1, 1)).clip(0)
+    for seed in (2**64, -(2**63) - 1):
+        with pytest.raises(InputError, match=f"seed {seed}: expected 0 to 18446744073709551615"):
+            dataclasses.replace(how, seed=seed)
