@@ -98,15 +98,17 @@ class FilmMemory:
 
     def _fingerprint(self, span: ClipSpan, led_by: Tensor | None, held: Held | None) -> str:
         film, config = self.film, self.film.config
-        count = span.num_frames
-        if config.sampling.windows is None:
-            count = config.sampling.clip_frames  # A shorter last clip is made whole.
-        frames = tuple(range(span.first, span.first + count))
+        clip_frames = config.sampling.clip_frames
+        # A shorter last clip is made whole; windows cover all frames together.
+        count = clip_frames if config.sampling.windows is None else span.num_frames
         fingerprint = self._of_film.copy()
         fingerprint.add("clip", (span.index, span.num_frames, count))
-        fingerprint.add("audio", film.audio_windows(frames))
-        fingerprint.add("speed", film.speed_windows(frames))
-        fingerprint.add("moving region", film.moving_region(frames))
+        for first in range(span.first, span.first + count, clip_frames):
+            # No more than sampling itself reads at once: of a film in windows that is not all.
+            frames = tuple(range(first, min(first + clip_frames, span.first + count)))
+            fingerprint.add("audio", film.audio_windows(frames))
+            fingerprint.add("speed", film.speed_windows(frames))
+            fingerprint.add("moving region", film.moving_region(frames))
         fingerprint.add("start", self.start(span))
         fingerprint.add("led by", led_by)
         fingerprint.add("held", held)

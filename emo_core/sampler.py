@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import diffusers
 import torch
 from torch import Tensor
 
 from .checkpoints.emo import Networks
+from .errors import InputError
 from .film import Clip, Film
 from .models.backbone import SharedConditions
 from .models.vae import VAE
@@ -42,6 +44,10 @@ class How:
     guidance: float
     """1 is none."""
     seed: int
+
+    def __post_init__(self) -> None:
+        if not -(2**63) <= self.seed < 2**64:  # What torch takes.
+            raise InputError(f"seed {self.seed}: expected 0 to {2**64 - 1}. Choose a smaller one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +215,9 @@ def _through_pixels(vae: VAE) -> Callable[[Tensor], Tensor]:
 def _weights_fingerprint(networks: Networks, vae: VAE, film: Film) -> Fingerprint:
     like = networks.like
     fingerprint = Fingerprint()
-    fingerprint.add("program", f"torch {torch.__version__}")
+    # Solvers are those of diffusers.
+    program = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
+    fingerprint.add("program", program)
     fingerprint.add("computed", f"{like.dtype} on {like.device.type}")
     fingerprint.add("backbone", tensors_fingerprint(networks.backbone.state_dict()))
     fingerprint.add("reference_net", tensors_fingerprint(networks.reference_net.state_dict()))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..emo_core.errors import InputError
 from ..emo_core.film import Film
+from ..emo_core.preflight.plan import FilmPlan
 from ..emo_core.resume import FilmMemory
 from ..emo_core.sampling.anchor import Anchor
 from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
@@ -299,11 +300,10 @@ class ClipGuider(CFGGuider):
         return self.model_patcher.model.process_latent_out(watch.latest)[-len(latents) :]
 
     def _watch(self, sigmas: Tensor, callback: Callback | None, *, is_estimate_kept: bool) -> Watch:
-        num_frames = self.film.num_frames
-        lengths = [num_frames, *(take.part.frames_made(num_frames) for take in self.takes)]
+        steps, parts = sigmas.shape[-1] - 1, [take.part for take in self.takes]
         return Watch(
-            steps=sigmas.shape[-1] - 1,
-            num_clips=sum(-(-length // self.clip_frames) for length in lengths),
+            steps=steps,
+            num_clips=FilmPlan.of(self.film, steps=steps, parts=parts).num_clips,
             callback=callback,
             is_estimate_kept=is_estimate_kept,
         )

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "takes": {"film", "sampling"},
     "sampler": PARTS | {"film", "store", "resume", "takes"},
     "pipeline": PARTS | {"film", "store", "sampler"},
-    "preflight": PARTS | {"film", "store", "pipeline"},
+    "preflight": PARTS | {"film", "store", "takes", "pipeline"},
     "synthetic": BASE | {"face"},
     "training": PARTS | {"pipeline", "synthetic"},
     "evaluation": PARTS | {"pipeline", "synthetic", "training"},

@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from ..evaluation.likeness import reference_net_features
 from ..evaluation.meters import FilmMeters
-from ..files.replace import explaining_os_errors, replacing
+from ..files.replace import check_target, explaining_os_errors, replacing
 from ..preflight.disk import check_room
 from ..preflight.plan import FilmPlan
 from ..store.clips import ClipStore
 from ..video.colour import ColourMatch
-from ..video.stills import contact_sheet, save_image
+from ..video.stills import check_image_path, contact_sheet, save_image
 from ..video.writer import Mp4Writer
 from .film_options import FilmToMake, add_film_options, gather_film, is_mp4
 
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    # Written when the film is done; a bad name is told before.
+    if options.contact_sheet is not None:
+        check_image_path(options.contact_sheet)
+    if options.meters is not None:
+        check_target(options.meters)
     made = gather_film(options)
     film, plan = made.film, made.plan()
     check_room(plan, options.out, store=options.store, is_mp4=is_mp4(options.out))
@@ -102,7 +107,8 @@ class _Sheet:
     def add(self, frames: Tensor) -> None:
         for frame in frames:
             if self.seen in self.wanted:
-                self.picked.append(frame)
+                # Not a view that keeps all frames of its part alive.
+                self.picked.append(frame.clone())
             self.seen += 1
 
     def frames(self) -> Tensor:

@@ -44,7 +44,7 @@ def read_retakes(options: argparse.Namespace, weights: Weights) -> tuple[RetakeS
     Raises:
         InputError: a word that is no number, or names nothing that can change.
     """
-    another_seed = options.seed + 1
+    another_seed = (options.seed + 1) % 2**64
     return tuple(_read(words, weights, another_seed) for words in options.retake)
 
 

@@ -40,8 +40,7 @@ def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
         InputError: the folder round `path` does not exist or cannot be written, something of the
             other kind stands at `path`, or a folder there is not empty.
     """
-    with explaining_os_errors(path):
-        _check_target(path, is_folder=is_folder)
+    check_target(path, is_folder=is_folder)
     temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{_ENDING}")
     try:
         with explaining_os_errors(path):
@@ -111,22 +110,28 @@ def explaining_os_errors(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: {reason} another folder.") from error
 
 
-def _check_target(path: Path, *, is_folder: bool) -> None:
-    if not path.parent.is_dir():
-        raise InputError(
-            f"{path}: there is no folder {path.parent}. Expected a folder that exists; create it "
-            "or choose another."
-        )
-    if not is_folder and path.is_dir():
-        raise InputError(f"{path}: this is a folder. Expected the name of a file; add one.")
-    if is_folder and path.exists():
-        if not path.is_dir():
-            raise InputError(f"{path}: this is a file. Expected a folder; choose another name.")
-        if any(path.iterdir()):
+def check_target(path: Path, *, is_folder: bool = False) -> None:
+    """See whether `replacing` can begin, as before long work whose result it is to take.
+
+    Raises:
+        InputError: as `replacing`.
+    """
+    with explaining_os_errors(path):
+        if not path.parent.is_dir():
             raise InputError(
-                f"{path}: the folder is not empty. Expected a new or an empty folder, so that "
-                "frames of two films do not mix; choose another or empty it."
+                f"{path}: there is no folder {path.parent}. Expected a folder that exists; create "
+                "it or choose another."
             )
+        if not is_folder and path.is_dir():
+            raise InputError(f"{path}: this is a folder. Expected the name of a file; add one.")
+        if is_folder and path.exists():
+            if not path.is_dir():
+                raise InputError(f"{path}: this is a file. Expected a folder; choose another name.")
+            if any(path.iterdir()):
+                raise InputError(
+                    f"{path}: the folder is not empty. Expected a new or an empty folder, so that "
+                    "frames of two films do not mix; choose another or empty it."
+                )
 
 
 def remove_stale(folder: Path) -> None:

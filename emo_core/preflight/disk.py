@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..store.clips import LARGEST_BYTES
+from ..store.clips import LARGEST_BYTES, stored_entries
 from .findings import REFUSED, DiskUse, judge_disks
 from .plan import FilmPlan
 
@@ -25,7 +25,13 @@ DISK_ADVICE = (
 
 
 def disk_uses(
-    plan: FilmPlan, out: Path, *, store: Path | None, frame_bytes: float, is_mp4: bool
+    plan: FilmPlan,
+    out: Path,
+    *,
+    store: Path | None,
+    frame_bytes: float,
+    is_mp4: bool,
+    held_bytes: int = 0,
 ) -> list[DiskUse]:
     """What comes to lie where.
 
@@ -33,11 +39,12 @@ def disk_uses(
         out: the film.
         store: of clips; None where there is none. It drops what is old beyond its own limit.
         frame_bytes: of the film, per frame.
+        held_bytes: of the film's clips that are in the store already.
     """
     num_bytes = round((1 + is_mp4) * plan.num_frames * frame_bytes)
     uses = [DiskUse(folder=out.parent, what="film", num_bytes=num_bytes)]
     if store is not None:
-        num_bytes = min(plan.store_bytes, LARGEST_BYTES)
+        num_bytes = max(0, min(plan.store_bytes, LARGEST_BYTES) - held_bytes)
         uses.append(DiskUse(folder=store, what="clip store", num_bytes=num_bytes))
     return uses
 
@@ -51,11 +58,14 @@ def least_frame_bytes(plan: FilmPlan, *, is_mp4: bool) -> float:
 def check_room(plan: FilmPlan, out: Path, *, store: Path | None, is_mp4: bool) -> None:
     """Refuse a film that its disk clearly cannot hold.
 
+    What the store has may all be this film's, as in a rerun, and then needs no room any more.
+
     Raises:
         InputError: even the least size is more than what is free.
     """
     least = least_frame_bytes(plan, is_mp4=is_mp4)
-    uses = disk_uses(plan, out, store=store, frame_bytes=least, is_mp4=is_mp4)
+    held = 0 if store is None else sum(size for _, size, _ in stored_entries(store))
+    uses = disk_uses(plan, out, store=store, frame_bytes=least, is_mp4=is_mp4, held_bytes=held)
     for finding in judge_disks(uses, advice=DISK_ADVICE):
         if finding.level == REFUSED:
             raise InputError(f"{out}: no room for the film. At the least, {finding.text()}")

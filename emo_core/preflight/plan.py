@@ -6,10 +6,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from ..config import PIXELS_PER_LATENT
 from ..film import Film
+from ..sampling.clip_plan import ClipSpan
+from ..sampling.generate import Motion
+from ..sampling.held import Held
 from ..sampling.retake import Retake
 from ..sampling.window_plan import plan_windows
+from ..takes import Making, film_stretches
 
 LATENT_BYTES = 4
 """Of one number: latents are float32."""
@@ -49,26 +56,28 @@ class FilmPlan:
     def of(cls, film: Film, *, steps: int, parts: Sequence[Retake] = ()) -> FilmPlan:
         """Count the work of a film at some steps per clip, with its parts that are made again."""
         sampling = film.config.sampling
-        is_in_windows = sampling.windows is not None
+        is_in_windows, clip_frames = sampling.windows is not None, sampling.clip_frames
+        lengths: list[int] = []
+
+        def make(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+            lengths.append(span.num_frames)
+            return torch.zeros(max(span.num_frames, clip_frames), 1, 1, 1)
+
+        counting = Making(make, None)
+        again = [(part, counting) for part in parts]
+        motion = Motion(num_frames=film.num_motion_frames)
+        for _ in film_stretches(film, counting, again, motion=motion):
+            pass
+        num_clips = len(lengths)
+        num_sampled, num_passes = num_clips * clip_frames, num_clips * steps
         if is_in_windows:
-            num_sampled, clip_frames = film.num_sampled_frames, sampling.clip_frames
-            lengths = [num_sampled]
-            lengths += [
-                len(part.frames_seen(film.num_frames, context=clip_frames)) for part in parts
-            ]
             windows = [
                 window
                 for length in lengths
                 for window in plan_windows(length, length=clip_frames, config=sampling.windows)
             ]
             clip_frames = len(windows[0])
-            num_clips, num_passes = len(lengths), len(windows) * steps
-        else:
-            clip_frames = sampling.clip_frames
-            lengths = [film.num_frames]
-            lengths += [part.frames_made(film.num_frames) for part in parts]
-            num_clips = sum(-(-length // clip_frames) for length in lengths)
-            num_sampled, num_passes = num_clips * clip_frames, num_clips * steps
+            num_sampled, num_passes = film.num_sampled_frames, len(windows) * steps
         return cls(
             family=film.config.family,
             width=film.width,

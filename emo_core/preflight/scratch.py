@@ -29,8 +29,10 @@ def time_writing(frames_FHW3: Tensor, open_scratch: OpenScratch) -> tuple[float,
     """
     last = len(frames_FHW3) - 1
     with tempfile.TemporaryDirectory() as folder:
+        scratch = open_scratch(Path(folder) / "scratch", SCRATCH_FRAMES)
+        # Only now, since a writer first looks through the whole film's sound, once.
         begun_s = time.perf_counter()
-        with open_scratch(Path(folder) / "scratch", SCRATCH_FRAMES) as writer:
+        with scratch as writer:
             for index in range(SCRATCH_FRAMES):
                 turn, place = divmod(index, last + 1)
                 writer.write(frames_FHW3[[last - place if turn % 2 else place]])

@@ -99,6 +99,12 @@ class Motion:
         last = latents[-self.num_frames :]
         return last if self.recode is None else self.recode(last)
 
+    def leading(self, before: FinishedClip, *, index: int) -> Tensor | None:
+        """What leads clip `index` of those that are made in a row, after the one before it."""
+        if self.anchor is None or before.motion is None:
+            return before.motion
+        return self.anchor.leading(before.motion, index=index)
+
 
 @torch.no_grad()
 def generate_clips(
@@ -117,9 +123,7 @@ def generate_clips(
     led_by = motion.first
     for span in plan_clips(num_frames, clip_frames=clip_frames):
         clip = finish_clip(make, span, led_by, None, motion=motion, memory=memory)
-        led_by = clip.motion
-        if motion.anchor is not None and led_by is not None:
-            led_by = motion.anchor.leading(led_by, index=span.index + 1)
+        led_by = motion.leading(clip, index=span.index + 1)
         yield Stretch(span.first, clip.latents)
 
 

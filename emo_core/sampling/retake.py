@@ -46,10 +46,6 @@ class Retake:
         """The first frame that is the old one again."""
         return self.last + self.blend_frames
 
-    def frames_made(self, num_frames: int) -> int:
-        """How many frames of a film are made again, with the blend."""
-        return min(self.end, num_frames) - self.first
-
     def frames_seen(self, num_frames: int, *, context: int) -> range:
         """With some frames of the old film on either side."""
         last = min(min(self.end, num_frames) + context, num_frames)
@@ -93,8 +89,8 @@ def retake_clips(
     """Yield a film with a part made again.
 
     What lies before `retake.first` and from `retake.end` on is the old film's, bit for bit; the
-    first new clip is led by the old frames before it. A part that begins less than a clip's motion
-    frames after the film's start begins with the film.
+    first new clip is led by the old frames before it, and an anchor counts clips from there. A part
+    that begins less than a clip's motion frames after the film's start begins with the film.
 
     Args:
         film: the old one; its later clips are led by its own.
@@ -118,7 +114,7 @@ def retake_clips(
             share = retake.share_of_old(frames)
             held = Held(old.frames(frames, since=retake.last), share)
         clip = finish_clip(make, placed, led_by, held, motion=motion, memory=memory)
-        led_by = clip.motion
+        led_by = motion.leading(clip, index=span.index + 1)
         yield Stretch(placed.first, clip.latents)
     if end < num_frames:
         yield from old.since(end)
@@ -164,13 +160,11 @@ class _OldFilm:
     def until(self, last: int) -> Iterator[Stretch]:
         """Hand on everything before a frame."""
         for stretch in self.film:
-            if stretch.last <= last:
-                yield stretch
-                continue
-            self.seen = [stretch]
-            if stretch.first < last:
-                yield stretch.part(stretch.first, last)
-            return
+            if stretch.last > last:
+                self.seen = [stretch]
+            yield stretch.part(stretch.first, last)
+            if stretch.last >= last:
+                return
 
     def frames(self, frames: range, *, since: int) -> Tensor:
         """Look at some frames; those before `since` are not of interest and may be any, those

@@ -102,19 +102,28 @@ class ClipStore:
 
     def _make_room(self) -> None:
         """Drop what was not read for the longest time, until the rest fits."""
-        entries = []
-        for path in self.folder.glob(f"*{ENDING}"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # Another program dropped it.
-                continue
-            entries.append((status.st_mtime_ns, status.st_size, path))
+        entries = stored_entries(self.folder)
         total = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries)[:-1]:  # The newest stays, whatever its size.
             if total <= self.largest_bytes:
                 return
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:  # It is another user's, or on Windows at work elsewhere.
+                continue
             total -= size
+
+
+def stored_entries(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return when each entry was last read, its bytes, and its path; none where no folder is."""
+    entries = []
+    for path in folder.glob(f"*{ENDING}"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # Another program dropped it.
+            continue
+        entries.append((status.st_mtime_ns, status.st_size, path))
+    return entries
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

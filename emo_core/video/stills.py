@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import InputError
-from ..files.replace import explaining_os_errors, remove_stale, replacing
+from ..files.replace import check_target, explaining_os_errors, remove_stale, replacing
 from .frame_bytes import frames_as_bytes
 from .provenance import GENERATOR, generated_note, xmp_packet
 
@@ -22,6 +22,7 @@ LABEL_COLOR = (220, 220, 224)
 GAP = 8
 LABEL_HEIGHT = 16
 JPEG_QUALITY = 92
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 class PngSequenceWriter:
@@ -111,10 +112,10 @@ def save_image(image: Image.Image, path: str | Path, *, comment: str = "") -> No
         InputError: another ending, no such folder, or the disk is full or refuses.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".png":
+    check_image_path(path)
+    if path.suffix.lower() == ".png":
         content = _encoded(image, format="PNG", pnginfo=_png_info(comment))
-    elif suffix in (".jpg", ".jpeg"):
+    else:
         content = _encoded(
             image,
             format="JPEG",
@@ -122,12 +123,22 @@ def save_image(image: Image.Image, path: str | Path, *, comment: str = "") -> No
             comment=generated_note(comment),
             xmp=xmp_packet(comment).encode("utf-8"),
         )
-    else:
-        raise InputError(
-            f"{path}: the name ends in {suffix or 'nothing'}. Expected .png or .jpg; rename it."
-        )
     with replacing(path) as temporary, explaining_os_errors(path):
         temporary.write_bytes(content)
+
+
+def check_image_path(path: Path) -> None:
+    """See whether `save_image` can write there, such as before the picture is made.
+
+    Raises:
+        InputError: another ending, or no such folder.
+    """
+    if path.suffix.lower() not in IMAGE_ENDINGS:
+        raise InputError(
+            f"{path}: the name ends in {path.suffix.lower() or 'nothing'}. Expected .png or .jpg; "
+            "rename it."
+        )
+    check_target(path)
 
 
 def _encoded(image: Image.Image, **options: object) -> bytes:

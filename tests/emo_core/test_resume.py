@@ -130,6 +130,15 @@ def test_whatever_shapes_a_film_remakes_it(animator: Animator, tmp_path: Path) -
         weight.div_(1.01)
 
 
+def test_other_solvers_remake_it(
+    animator: Animator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solvers are those of diffusers, as it is installed."""
+    make(animator, ClipStore(tmp_path))
+    monkeypatch.setattr("diffusers.__version__", "another")
+    assert make(animator, ClipStore(tmp_path))[1] == set(range(NUM_CLIPS))
+
+
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """The command line, killed again and again, ends with the film of an undisturbed run."""
     save_emo(tiny_networks(), tmp_path / "model.safetensors", dtype=torch.float32)

@@ -15,6 +15,8 @@ from emo_core.film import Film
 from emo_core.models.backbone import Weights
 from emo_core.models.vae import VAE
 from emo_core.pipeline import AnimateSettings, Animator, RetakeSettings
+from emo_core.sampler import How
+from emo_core.sampling.noise import FilmNoise
 from emo_core.store.clips import ClipStore
 
 SETTINGS = AnimateSettings(steps=2, seed=3, speed_deg_s=12.0)
@@ -73,6 +75,22 @@ def test_a_retake_changes_its_part_alone(windows: WindowsConfig | None, tmp_path
     assert torch.equal(sample(made, [part()])[0], new), "the store changes nothing"
 
 
+def test_a_store_reads_no_more_of_a_film_at_once_than_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key points that move are 3 MB a frame once they are drawn."""
+    counts, moving_region = [], Film.moving_region
+
+    def watched(film: Film, frames: tuple[int, ...]) -> Tensor | None:
+        counts.append(len(frames))
+        return moving_region(film, frames)
+
+    monkeypatch.setattr(Film, "moving_region", watched)
+    made = animator_and_film(WindowsConfig(overlap=2))
+    sample(made, [part()], ClipStore(tmp_path))
+    assert max(counts) == made[1].config.sampling.clip_frames == 4
+
+
 @pytest.mark.parametrize("windows", [None, WindowsConfig(overlap=2)])
 def test_what_a_retake_names_shapes_it(windows: WindowsConfig | None, tmp_path: Path) -> None:
     made, store = animator_and_film(windows), ClipStore(tmp_path)
@@ -96,3 +114,11 @@ def test_a_head_speed_that_the_checkpoint_cannot_have() -> None:
     made = animator_and_film(None)
     with pytest.raises(InputError, match="500"):
         sample(made, [part(speed_deg_s=500.0)])
+
+
+def test_seeds_that_torch_cannot_take_are_refused() -> None:
+    how = How(solver="ddim", steps=2, guidance=1.0, seed=2**64 - 1)
+    FilmNoise(how.seed, clip_frames=1, shape=(1, 1, 1)).clip(0)
+    for seed in (2**64, -(2**63) - 1):
+        with pytest.raises(InputError, match=f"seed {seed}: expected 0 to 18446744073709551615"):
+            dataclasses.replace(how, seed=seed)

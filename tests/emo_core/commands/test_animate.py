@@ -19,6 +19,7 @@ from emo_core.__main__ import main
 from emo_core.audio.waveform import Waveform, read_audio
 from emo_core.checkpoints.emo import save_emo
 from emo_core.checkpoints.load import save_vae
+from emo_core.commands.animate import _Sheet
 from emo_core.film import Film
 from emo_core.models.vae import VAE
 from emo_core.pipeline import Animator
@@ -179,6 +180,28 @@ def test_meters_beside_the_film(
     assert reading["identity_by"] == "ReferenceNet"
     assert reading["num_frames"] == len(film_frames(tmp_path / "film.mp4"))
     assert any("identity: by ReferenceNet" in record.message for record in caplog.records)
+
+
+def test_what_is_written_last_is_refused_first(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, expected in (
+        ({"contact_sheet": tmp_path / "sheet.gif"}, "sheet.gif: the name ends in .gif"),
+        ({"contact_sheet": tmp_path / "no" / "sheet.png"}, "there is no folder"),
+        ({"meters": tmp_path / "no" / "meters.json"}, "there is no folder"),
+        ({"meters": tmp_path}, "this is a folder"),
+    ):
+        assert animate(files, tmp_path / "film.mp4", **options) == 2
+        assert expected in capsys.readouterr().err
+        assert not list(tmp_path.iterdir()), "no film was made before that was said"
+
+
+def test_the_sheets_frames_keep_no_others_in_memory() -> None:
+    sheet, part = _Sheet(100), torch.rand(20, 8, 8, 3)
+    for _ in range(5):
+        sheet.add(part)
+    assert len(sheet.picked) == 40
+    assert {frame.untyped_storage().nbytes() for frame in sheet.picked} == {part[0].nbytes}
 
 
 def test_the_same_seed_gives_the_same_pictures(files: dict[str, Path], tmp_path: Path) -> None:

@@ -188,6 +188,16 @@ def test_animate_does_not_begin_what_its_disk_cannot_hold(
     assert "clip store 23.6 kB" in capsys.readouterr().err
 
 
+def test_clips_that_are_kept_already_need_no_room(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing of a film is made, though the disk has no room for all of its clips."""
+    more = ["--store", str(tmp_path / "store")]
+    assert main(["animate", *words, "--out", str(tmp_path / "film.mp4"), *more]) == 0
+    full_disk(monkeypatch, free=2000)
+    assert main(["animate", *words, "--out", str(tmp_path / "again.mp4"), *more]) == 0
+
+
 def test_a_bad_name_is_refused_like_in_animate(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,15 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from emo_core.preflight import scratch
 from emo_core.preflight.costs import Costs, SamplingCosts, StepClock
 from emo_core.preflight.plan import FilmPlan
+from emo_core.video.stills import PngSequenceWriter
 
 PART = FilmPlan(
     family="emo",
@@ -61,6 +64,21 @@ def test_a_sampler_that_reports_no_step_is_timed_as_a_whole() -> None:
     found = clock.costs()
     assert found.pass_s == pytest.approx(0.02, rel=0.5)
     assert found.between_s == 0
+
+
+def test_the_sound_is_looked_through_once_and_not_for_every_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A writer does so when it is made; what that takes does not grow with the film's frames."""
+
+    def open_scratch(path: Path, num_frames: int) -> PngSequenceWriter:
+        clock_s.append(clock_s[-1] + 1000.0)
+        return PngSequenceWriter(path)
+
+    clock_s = [0.0]
+    monkeypatch.setattr(scratch.time, "perf_counter", lambda: clock_s[-1])
+    write_s, frame_bytes = scratch.time_writing(torch.rand(3, 16, 16, 3), open_scratch)
+    assert write_s == 0.0 and frame_bytes > 100
 
 
 def test_a_film_is_the_sum_of_its_parts() -> None:

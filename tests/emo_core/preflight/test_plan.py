@@ -12,7 +12,7 @@ from emo_core.checkpoints.emo import build_networks
 from emo_core.config import ModelConfig, WindowsConfig
 from emo_core.film import Film
 from emo_core.models.vae import VAE
-from emo_core.pipeline import AnimateSettings, Animator
+from emo_core.pipeline import AnimateSettings, Animator, RetakeSettings
 from emo_core.preflight.plan import FilmPlan, first_part
 from emo_core.store.clips import ClipStore
 
@@ -83,6 +83,34 @@ def test_the_plan_counts_what_rendering_does(kind: str, num_frames: int, tmp_pat
     assert least < stored <= plan.store_bytes + heads
     assert plan.seconds == num_frames / 25
     assert plan.pixels == num_frames * 64 * 64
+
+
+@pytest.mark.parametrize("kind", ["clips", "line"])
+@pytest.mark.parametrize(
+    "seconds",
+    [[(0.2, 0.3)], [(0.04, 0.44)], [(0.32, 0.6)], [(0.0, 0.6)], [(0.04, 0.2), (0.36, 0.6)]],
+    ids=str,
+)
+def test_parts_made_again_are_counted_as_they_are_made(
+    kind: str, seconds: list[tuple[float, float]]
+) -> None:
+    """Of a film of 15 frames. One motion frame after its start a part begins with the film, and
+    what a part replaces up to the film's end is never made."""
+    animator = animator_of(kind)
+    film = film_of(animator, num_frames=15)
+    retakes = [
+        RetakeSettings(start_s=start, end_s=end, seed=9, blend_frames=2) for start, end in seconds
+    ]
+    plan = FilmPlan.of(film, steps=STEPS, parts=[retake.part(film) for retake in retakes])
+    bar = []
+    clips = animator.sample(
+        film,
+        settings=AnimateSettings(steps=STEPS),
+        retakes=retakes,
+        on_step=lambda clip, step, latents: bar.append((clip, step)),
+    )
+    assert sum(len(clip) for clip in clips) == 15
+    assert len(bar) == plan.num_steps
 
 
 def test_only_a_film_in_windows_grows_in_memory() -> None:

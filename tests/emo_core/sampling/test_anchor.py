@@ -13,6 +13,7 @@ from emo_core.sampling.anchor import Anchor
 from emo_core.sampling.clip_plan import ClipSpan
 from emo_core.sampling.generate import Motion, generate_clips
 from emo_core.sampling.held import Held
+from emo_core.sampling.retake import Retake, retake_clips
 
 REFERENCE = torch.full((1, 4, 2, 2), 10.0)
 
@@ -35,6 +36,24 @@ def test_every_so_many_clips_lean_towards_the_reference() -> None:
         3 * 0.75 + 10 * 0.25,
     ]
     assert all(leading.shape == (2, 4, 2, 2) for leading in led_by[1:])
+
+
+def test_clips_of_a_part_made_again_lean_towards_it_too() -> None:
+    """Counted from the part's start, which follows the old frames as they are."""
+    led_by = []
+
+    def old(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        return torch.full((3, 4, 2, 2), -1.0)
+
+    def new(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        led_by.append(float(motion.mean()))
+        return torch.full((3, 4, 2, 2), float(span.index))
+
+    anchor = Anchor(every=2, share=0.25, reference=REFERENCE)
+    sizes = {"num_frames": 30, "clip_frames": 3, "motion": Motion(num_frames=2, anchor=anchor)}
+    part = Retake(first=7, last=18, blend_frames=1)
+    list(retake_clips(generate_clips(old, **sizes), new, part, **sizes))
+    assert led_by == [-1.0, 0.0, 1 * 0.75 + 10 * 0.25, 2.0]
 
 
 @pytest.mark.parametrize(("every", "share"), [(0, 0.5), (-1, 0.5), (2, 1.1), (2, -0.1)])

@@ -112,6 +112,28 @@ def test_the_oldest_make_room(tmp_path: Path) -> None:
     assert kept == {"size", "c", "d"}
 
 
+def test_an_entry_that_cannot_be_dropped_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user's, or on Windows one that another program reads; the next goes instead."""
+    ClipStore(tmp_path).write("a", clip())
+    size = next(tmp_path.glob("a*")).stat().st_size
+    store = ClipStore(tmp_path, largest_bytes=2 * size)
+    store.write("b", clip(1))
+    for age, name in enumerate("ab"):
+        os.utime(tmp_path / f"{name}.safetensors", (1000 + age, 1000 + age))
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path.stem == "a":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    store.write("c", clip(2))
+    assert {path.stem for path in tmp_path.iterdir()} == {"a", "c"}
+
+
 def test_an_entry_larger_than_the_limit_is_kept_alone(tmp_path: Path) -> None:
     store = ClipStore(tmp_path, largest_bytes=10)
     store.write("a", clip(1))
