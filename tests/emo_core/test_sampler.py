@@ -96,3 +96,17 @@ def test_a_head_speed_that_the_checkpoint_cannot_have() -> None:
     made = animator_and_film(None)
     with pytest.raises(InputError, match="500"):
         sample(made, [part(speed_deg_s=500.0)])
+
+
+def test_a_film_that_is_not_led_has_clips_that_know_nothing_of_each_other() -> None:
+    """Another voice in the first clip alone: only what it leads changes too."""
+    animator, film = animator_and_film(None)
+    rows = film.rows_RLD.clone()
+    rows[:2] += 1.0
+    for is_led in (True, False):
+        as_it_is, changed = (
+            sample((animator, dataclasses.replace(film, is_led=is_led, rows_RLD=each)), [])[0]
+            for each in (film.rows_RLD, rows)
+        )
+        assert not torch.equal(as_it_is[:4], changed[:4])
+        assert torch.equal(as_it_is[8:], changed[8:]) == (not is_led)
