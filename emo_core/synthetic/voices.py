@@ -1,9 +1,9 @@
-"""Voices with known articulation: speech, song and silence for training and measuring.
+"""Voices with known articulation: speech, song and silence for training, rhythm for measuring.
 
-An utterance is a function of (split, index, seconds), or of these and a kind. The speakers, the singers and the texts of
-the three splits are disjoint by construction: a speaker is a voice variant of espeak-ng that
-the table SPEAKERS gives to one split, a singer is a number that SINGERS gives to one split, and
-every text belongs to one split (texts.py).
+An utterance is a function of (split, index, seconds), or of these and a kind. The speakers, the
+singers and the texts of the three splits are disjoint by construction: a speaker is a voice variant
+of espeak-ng that the table SPEAKERS gives to one split, a singer is a number that SINGERS gives to
+one split, and every text belongs to one split (texts.py).
 """
 
 from collections.abc import Callable
@@ -167,15 +167,15 @@ def utterance_of_kind(
     check_split(split)
     if index < 0 or seconds <= 0 or kind not in KINDS:
         raise InputError(
-            f"utterance: got kind {kind!r}, index {index} and a length of {seconds} s. Expected one "
-            f"of {', '.join(KINDS)}, an index of 0 or more and a length above 0."
+            f"utterance: got kind {kind!r}, index {index} and a length of {seconds} s. Expected "
+            f"one of {', '.join(KINDS)}, an index of 0 or more and a length above 0."
         )
     if kind == "speech" and language not in sentence_languages():
         raise InputError(
             f"utterance: there are no sentences in language {language!r}. Expected one of "
             f"{', '.join(sentence_languages())}."
         )
-    rng = np.random.default_rng([SPLITS.index(split), index, KINDS.index(kind)])
+    rng = np.random.default_rng([SPLITS.index(split), index, 1 + KINDS.index(kind)])
     if kind == "silence":
         return replace(_silence(seconds), samples=_empty_room(rng, seconds))
     if kind == "speech":
