@@ -124,6 +124,7 @@ def _head(summary: Summary, *, title: str, about: Mapping[str, object]) -> Image
 
 
 def _tiles(summary: Summary, tiles: Mapping[str, Tile]) -> Image.Image:
+    """Means; of several seeds also how far they lie apart."""
     panels = []
     width = (WIDTH - 2 * GAP - GAP * (len(tiles) - 1)) // len(tiles)
     for key, tile in tiles.items():
@@ -140,7 +141,7 @@ def _tiles(summary: Summary, tiles: Mapping[str, Tile]) -> Image.Image:
         draw.text((8, 22), text, fill=color, font=font(24))
         draw.text((8, 56), tile.caption, fill=FAINT, font=font(11))
         if spread is not None and len(summary.by_seed) > 1:
-            apart = f"seeds {tile.form.format(spread).lstrip('+')} apart"
+            apart = f"{tile.form.format(spread).lstrip('+')} apart"
             draw.text((width - 8, 6), apart, fill=FAINT, font=font(11), anchor="ra")
         panels.append(panel)
     return _beside(panels)
