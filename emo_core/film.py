@@ -53,6 +53,9 @@ class Film:
     """Of the head; None leaves the speed layers out."""
     face: FacePlacement
     weights: Weights = AS_TRAINED
+    is_led: bool = True
+    """Whether the last frames of a clip lead the next; otherwise every clip begins like the first,
+    to measure what the motion frames are for."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -68,6 +71,11 @@ class Film:
         """Frames before a clip that lead it; 0 where none do."""
         temporal = self.config.backbone.temporal
         return 0 if temporal is None else temporal.num_motion_frames
+
+    @property
+    def num_carried_frames(self) -> int:
+        """Frames that one clip hands to the next."""
+        return self.num_motion_frames if self.is_led else 0
 
     @property
     def first_motion(self) -> Tensor | None:

@@ -93,7 +93,7 @@ def sample_film(
         return Making(_ClipMaker(networks, film, how, progress), memory)
 
     motion = Motion(
-        num_frames=film.num_motion_frames,
+        num_frames=film.num_carried_frames,
         first=film.first_motion,
         recode=_through_pixels(vae) if film.config.sampling.motion.is_decoded else None,
         anchor=anchor,

@@ -179,7 +179,7 @@ class ClipGuider(CFGGuider):
             for take in self.takes
         ]
         motion = Motion(
-            num_frames=self.film.num_motion_frames,
+            num_frames=self.film.num_carried_frames,
             # A clip that is still noisy is led on by what it will become.
             recode=partial(self._estimate, watch) if is_noisy else None,
             anchor=self._anchor_of_vae(),

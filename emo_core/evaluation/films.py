@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..video.frame_bytes import frames_as_bytes
-from .cases import Case
+from .cases import Case, draw_answer
 from .measures import frame_differences, head_speed, motion_energy_share, region_share
 from .reader import FaceReader
 
@@ -78,3 +78,12 @@ def read_film(case: Case, frames: Tensor, *, reader: FaceReader) -> Film:
         key_frames=stored[torch.tensor(key_indices)],
         key_indices=tuple(key_indices),
     )
+
+
+def drawn_speed(case: Case, *, reader: FaceReader) -> float:
+    """What the reader makes of the true motion, drawn: mean speed in degrees per second.
+
+    How far it is from the speed that was asked for is the instrument's own error.
+    """
+    pose_N3 = reader.read(draw_answer(case)).pose_N3.numpy()
+    return float(head_speed(pose_N3, fps=case.fps).mean())

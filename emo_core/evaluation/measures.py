@@ -17,17 +17,21 @@ MAX_LAG_FRAMES = 6
 LEAST_DEVIATION = 1e-4
 LEAST_DIFFERENCE = 1e-6
 """Added to frame differences, so that a still picture has a seam ratio of 1."""
+COLOR_LEVELS = 255.0
 SMOOTHING_FRAMES = 9
 SMOOTHING_ORDER = 2
+RESTING_OPENING = 0.1
+"""Below this share of its range, 0..1, a mouth is at rest."""
 
 
 class LipSync(NamedTuple):
     """Agreement of mouth and sound over a set of films."""
 
     correlation: float
-    """The highest of `curve_L`."""
+    """Of `curve_L` at `lag_frames`."""
     lag_frames: int
-    """Where it lies; positive when the mouth comes after the sound."""
+    """Where the curve is highest, unless it was given; positive when the mouth comes after the
+    sound."""
     curve_L: np.ndarray
     """Mean correlation of the films at each lag from -MAX_LAG_FRAMES to MAX_LAG_FRAMES."""
     standard_error: float
@@ -73,10 +77,17 @@ def lag_curve(read: np.ndarray, true: np.ndarray, *, max_lag: int = MAX_LAG_FRAM
     )
 
 
-def lip_sync(read_CF: list[np.ndarray], true_CF: list[np.ndarray]) -> LipSync:
-    """Compare each film's mouth with its own sound."""
+def lip_sync(
+    read_CF: list[np.ndarray], true_CF: list[np.ndarray], *, lag_frames: int | None = None
+) -> LipSync:
+    """Compare each film's mouth with its own sound.
+
+    Args:
+        lag_frames: where they are compared; None finds the lag that suits best.
+    """
     return _summary(
-        np.stack([lag_curve(read, true) for read, true in zip(read_CF, true_CF, strict=True)])
+        np.stack([lag_curve(read, true) for read, true in zip(read_CF, true_CF, strict=True)]),
+        lag_frames=lag_frames,
     )
 
 
@@ -100,6 +111,17 @@ def shuffled_lip_sync(read_CF: list[np.ndarray], true_CF: list[np.ndarray]) -> L
         for i, read in enumerate(read_CF)
     ]
     return _summary(np.stack(curves))
+
+
+def at_rest_share(mouth_open_CF: list[np.ndarray], is_silent_CF: list[np.ndarray]) -> float | None:
+    """Share of the silent frames of all films in which the mouth is read as at rest.
+
+    None where no frame is silent.
+    """
+    silent = np.concatenate(
+        [read[where] for read, where in zip(mouth_open_CF, is_silent_CF, strict=True)]
+    )
+    return float((silent < RESTING_OPENING).mean()) if len(silent) else None
 
 
 def identity_top1(identity_FD: np.ndarray, gallery_PD: np.ndarray, *, own_index: int) -> float:
@@ -133,6 +155,11 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     from scipy.stats import rankdata  # Training brings SciPy; meters do without.
 
     return correlation(rankdata(first), rankdata(second))
+
+
+def relative_error(measured: np.ndarray, wanted: np.ndarray) -> float:
+    """Mean of |measured - wanted| / wanted; what is wanted is above 0."""
+    return float(np.mean(np.abs(measured - wanted) / wanted))
 
 
 def region_share(boxes_F4: np.ndarray, mask_HW: np.ndarray) -> float:
@@ -212,12 +239,23 @@ def identity_drift(
 
     Likeness is the cosine of two embeddings, 1 for the same picture.
     """
-    likeness_F = identity_FD @ portrait_D
-    return float(likeness_F[-num_end_frames:].mean() - likeness_F[:num_end_frames].mean())
+    first, last = _end_likeness(identity_FD, portrait_D, num_end_frames=num_end_frames)
+    return last - first
+
+
+def identity_share(
+    identity_FD: np.ndarray, portrait_D: np.ndarray, *, num_end_frames: int
+) -> float:
+    """Likeness to the portrait in the last frames over that in the first: below 1 is a loss.
+
+    0 where the first frames are not like the portrait at all, so that nothing can be kept.
+    """
+    first, last = _end_likeness(identity_FD, portrait_D, num_end_frames=num_end_frames)
+    return last / first if first > 0.0 else 0.0
 
 
 def color_drift(color_F3: np.ndarray, *, num_end_frames: int) -> float:
-    """Change of the mean colour from the first to the last frames, in 8-bit levels, 0 and up.
+    """Change of the mean colour from the first to the last frames, in 8-bit levels, 0..255.
 
     Args:
         color_F3: mean red, green and blue of each frame, 0..1.
@@ -225,17 +263,26 @@ def color_drift(color_F3: np.ndarray, *, num_end_frames: int) -> float:
     The channel that changes most counts.
     """
     change = color_F3[-num_end_frames:].mean(axis=0) - color_F3[:num_end_frames].mean(axis=0)
-    return float(np.abs(change).max() * 255.0)
+    return float(np.abs(change).max() * COLOR_LEVELS)
 
 
-def _summary(curves_CL: np.ndarray) -> LipSync:
+def _end_likeness(
+    identity_FD: np.ndarray, portrait_D: np.ndarray, *, num_end_frames: int
+) -> tuple[float, float]:
+    """Of the first and of the last frames."""
+    likeness_F = identity_FD @ portrait_D
+    return float(likeness_F[:num_end_frames].mean()), float(likeness_F[-num_end_frames:].mean())
+
+
+def _summary(curves_CL: np.ndarray, *, lag_frames: int | None = None) -> LipSync:
     curve_L = curves_CL.mean(axis=0)
-    best = int(curve_L.argmax())
+    middle = len(curve_L) // 2
+    place = int(curve_L.argmax()) if lag_frames is None else middle + lag_frames
     return LipSync(
-        correlation=float(curve_L[best]),
-        lag_frames=best - len(curve_L) // 2,
+        correlation=float(curve_L[place]),
+        lag_frames=place - middle,
         curve_L=curve_L,
-        standard_error=standard_error(curves_CL[:, best]),
+        standard_error=standard_error(curves_CL[:, place]),
     )
 
 

@@ -27,6 +27,7 @@ CONTROL_COLOR: Color = (104, 170, 255)
 
 OVERSAMPLING = 4
 FONT_SIZE = 12
+BAR_WIDTH = 16
 MARGIN_LEFT = 34
 MARGIN_RIGHT = 8
 MARGIN_TOP = 25
@@ -41,7 +42,7 @@ class Curve:
     y: np.ndarray
     color: Color
     style: str = "line"
-    """"line", "area" (filled down to the bottom) or "points"."""
+    """"line", "area" (filled down to the bottom), "points" or "bars" (up from the bottom)."""
     name: str = ""
     """For the legend; none if empty."""
 
@@ -56,6 +57,8 @@ class Plot:
     y_range: tuple[float, float]
     x_ticks: Sequence[float]
     y_ticks: Sequence[float]
+    x_names: Sequence[str] = ()
+    """Written at the ticks of x instead of their numbers."""
     has_diagonal: bool = False
     """Whether the line y = x is drawn."""
 
@@ -77,6 +80,8 @@ def draw_plot(plot: Plot, *, width: int, height: int) -> Image.Image:
         points_N2 = axes.place(curve.x, curve.y)
         if curve.style == "points":
             pen.dots(points_N2, curve.color, radius=3.0)
+        elif curve.style == "bars":
+            pen.bars(points_N2, curve.color, bottom=axes.bottom)
         elif curve.style == "area":
             pen.area(points_N2, curve.color, bottom=axes.bottom)
         else:
@@ -123,6 +128,11 @@ class _Pen:
             box = np.array([column - radius, row - radius, column + radius, row + radius])
             self.draw.ellipse((box * OVERSAMPLING).tolist(), fill=color)
 
+    def bars(self, points_N2: np.ndarray, color: Color, *, bottom: float) -> None:
+        for column, row in points_N2:
+            box = np.array([column - BAR_WIDTH / 2, row, column + BAR_WIDTH / 2, bottom])
+            self.draw.rectangle((box * OVERSAMPLING).tolist(), fill=color)
+
     def area(self, points_N2: np.ndarray, color: Color, *, bottom: float) -> None:
         ends = np.array([[points_N2[-1, 0], bottom], [points_N2[0, 0], bottom]])
         shade = tuple((a + b) // 2 for a, b in zip(color, PANEL, strict=True))
@@ -147,5 +157,6 @@ def _label(panel: Image.Image, axes: _Axes) -> None:
     for value, row in zip(plot.y_ticks, y_rows, strict=True):
         draw.text((axes.left - 5, row), f"{value:g}", fill=FAINT, font=small, anchor="rm")
     x_columns = axes.place(np.array(plot.x_ticks), np.zeros(len(plot.x_ticks)))[:, 0]
-    for value, column in zip(plot.x_ticks, x_columns, strict=True):
-        draw.text((column, axes.bottom + 9), f"{value:g}", fill=FAINT, font=small, anchor="mm")
+    names = plot.x_names or [f"{value:g}" for value in plot.x_ticks]
+    for name, column in zip(names, x_columns, strict=True):
+        draw.text((column, axes.bottom + 9), name, fill=FAINT, font=small, anchor="mm")

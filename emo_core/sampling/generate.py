@@ -86,6 +86,7 @@ class Motion:
     """What leads the clips of a film."""
 
     num_frames: int = 0
+    """That one clip hands to the next; 0 lets every clip begin like the first."""
     first: Tensor | None = None
     """(M, C, h, w) before the film's first frame; None are zero maps."""
     recode: Callable[[Tensor], Tensor] | None = None
@@ -95,7 +96,7 @@ class Motion:
     def after(self, latents: Tensor) -> Tensor | None:
         """What leads on from the last of some frames."""
         if not self.num_frames:
-            return None
+            return self.first
         last = latents[-self.num_frames :]
         return last if self.recode is None else self.recode(last)
 

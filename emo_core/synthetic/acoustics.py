@@ -4,17 +4,28 @@ All signals are (N,) float arrays at one sample rate. Nothing here delays the vo
 sound keeps its place in time, so that phoneme times stay true.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import signal
 
 MIDDLE_C_HZ = 261.63
+BACKGROUNDS = ("noise", "hum", "room", "music")
 
 
 def random_background(
-    rng: np.random.Generator, *, num_samples: int, sample_rate_hz: int
+    rng: np.random.Generator,
+    *,
+    num_samples: int,
+    sample_rate_hz: int,
+    kinds: Sequence[str] = BACKGROUNDS,
 ) -> np.ndarray:
-    """Noise, mains hum, a humming room or a quiet bed of music, with a mean power of 1."""
-    kind = rng.choice(["noise", "hum", "room", "music"])
+    """Noise, mains hum, a humming room or a quiet bed of music, with a mean power of 1.
+
+    Args:
+        kinds: those of BACKGROUNDS that may come up.
+    """
+    kind = rng.choice(list(kinds))
     if kind == "noise":
         background = _coloured_noise(rng, num_samples=num_samples, slope=rng.uniform(0.0, 2.0))
     elif kind == "hum":

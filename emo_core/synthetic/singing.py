@@ -110,6 +110,18 @@ def sing(rng: np.random.Generator, singer: Singer, *, split: str, seconds: float
     Less than a second may leave no room for a note: then the song is silent.
     """
     notes, text = _compose(rng, singer, split=split, seconds=seconds)
+    return perform(rng, singer, notes, text=text, seconds=seconds)
+
+
+def perform(
+    rng: np.random.Generator, singer: Singer, notes: list[Note], *, text: str, seconds: float
+) -> Song:
+    """The singer's sound of written notes, round(seconds * SAMPLE_RATE_HZ) samples long.
+
+    Args:
+        notes: in order of time, all within `seconds`; none give silence.
+        text: their words, only passed on.
+    """
     num_samples = round(seconds * SAMPLE_RATE_HZ)
     sounds = [sound for note in notes for sound in _sounds(note)]
     samples = render(
@@ -145,23 +157,40 @@ def _compose(
             if not syllables:
                 syllables = list(random_word(rng, split=split))
                 words.append("".join("".join(syllable) for syllable in syllables))
-            onset, nucleus, coda = syllables.pop(0)
-            is_short = duration_s < SHORT_NOTE_S
+            syllable = syllables.pop(0)
             place = int(np.clip(place + rng.integers(-2, 3), 0, len(keys) - 1))
             notes.append(
-                Note(
-                    frequency_hz=A4_HZ * 2 ** ((keys[place] - A4_KEY) / 12),
+                note_of(
+                    syllable,
+                    key=keys[place],
                     start_s=now_s,
                     end_s=now_s + duration_s,
                     loudness=float(rng.uniform(0.6, 1.0)),
-                    onset=_letters(onset)[: 1 if is_short else 2],
-                    vowels=tuple(nucleus[:1] if is_short else nucleus),
-                    coda=() if is_short else _letters(coda),
                 )
             )
             now_s += duration_s
         now_s += float(rng.uniform(0.2, 0.8))
     return notes, " ".join(words)
+
+
+def note_of(
+    syllable: tuple[str, str, str], *, key: int, start_s: float, end_s: float, loudness: float
+) -> Note:
+    """A syllable (onset, nucleus, coda) of `random_word` on a MIDI key.
+
+    Below SHORT_NOTE_S only the first consonant and the first vowel are sung.
+    """
+    onset, nucleus, coda = syllable
+    is_short = end_s - start_s < SHORT_NOTE_S
+    return Note(
+        frequency_hz=A4_HZ * 2 ** ((key - A4_KEY) / 12),
+        start_s=start_s,
+        end_s=end_s,
+        loudness=loudness,
+        onset=_letters(onset)[: 1 if is_short else 2],
+        vowels=tuple(nucleus[:1] if is_short else nucleus),
+        coda=() if is_short else _letters(coda),
+    )
 
 
 def _phrase_rhythm(rng: np.random.Generator) -> list[float]:

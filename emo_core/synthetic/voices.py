@@ -1,11 +1,12 @@
-"""Voices with known articulation: speech, song and silence for training and measuring.
+"""Voices with known articulation: speech, song and silence for training, rhythm for measuring.
 
-An utterance is a function of (split, index, seconds). The speakers, the singers and the texts of
-the three splits are disjoint by construction: a speaker is a voice variant of espeak-ng that
-the table SPEAKERS gives to one split, a singer is a number that SINGERS gives to one split, and
-every text belongs to one split (texts.py).
+An utterance is a function of (split, index, seconds), or of these and a kind. The speakers, the
+singers and the texts of the three splits are disjoint by construction: a speaker is a voice variant
+of espeak-ng that the table SPEAKERS gives to one split, a singer is a number that SINGERS gives to
+one split, and every text belongs to one split (texts.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +17,8 @@ from ..errors import InputError
 from .acoustics import random_background, random_equalizer, random_room
 from .articulation import ARTICULATION_CHANNELS, articulate
 from .espeak import Phoneme, speak
-from .singing import random_singer, sing
+from .rhythm import rap
+from .singing import Song, random_singer, sing
 from .texts import (
     NUMBER_LANGUAGES,
     SPLITS,
@@ -26,7 +28,16 @@ from .texts import (
 )
 from .vocal_tract import SAMPLE_RATE_HZ
 
-__all__ = ["ARTICULATION_CHANNELS", "Utterance", "articulation", "random_utterance"]
+__all__ = [
+    "ARTICULATION_CHANNELS",
+    "Utterance",
+    "articulation",
+    "random_utterance",
+    "utterance_of_kind",
+]
+
+Kind = Literal["speech", "song", "rhythm", "silence"]
+KINDS: tuple[Kind, ...] = ("speech", "song", "rhythm", "silence")
 
 SPEAKERS = {
     "train": (
@@ -58,6 +69,9 @@ FADE_S = 0.025
 SIGNAL_TO_NOISE_DB = (5.0, 40.0)
 PEAK_DB = (-20.0, -0.3)
 AUDIBLE = 0.01
+ROOM_BACKGROUNDS = ("noise", "hum", "room")
+"""What is heard in a room where nobody makes a sound: no music."""
+
 STRETCH_PARTS = 100
 
 
@@ -74,7 +88,7 @@ class Utterance:
     """The sounds in order of time; what lies between them is silence."""
 
     language: str
-    """espeak-ng's code; "" in song and silence."""
+    """espeak-ng's code; "" where nobody speaks."""
 
     voice: str
     """espeak-ng's variant, "singer" and a number, or "" in silence."""
@@ -82,7 +96,7 @@ class Utterance:
     text: str
     """The phrases, separated by " | ". The last one may be broken off."""
 
-    kind: Literal["speech", "song", "silence"]
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -124,12 +138,52 @@ def random_utterance(split: str, index: int, *, seconds: float) -> Utterance:
     if choice < SILENCE_SHARE:
         utterance = _silence(seconds)
     elif choice < SILENCE_SHARE + SONG_SHARE:
-        utterance = _random_song(rng, split=split, seconds=seconds)
+        utterance = _random_song(rng, sing, split=split, seconds=seconds)
     else:
-        utterance = _random_speech(rng, split=split, seconds=seconds)
+        is_numbers = rng.random() < NUMBER_LANGUAGE_SHARE
+        language = str(rng.choice(NUMBER_LANGUAGES if is_numbers else sentence_languages()))
+        utterance = _random_speech(rng, split=split, language=language, seconds=seconds)
     if not utterance.phonemes:
         utterance = _silence(seconds)
     return replace(utterance, samples=_recorded(rng, utterance.samples))
+
+
+def utterance_of_kind(
+    kind: Kind, split: str, index: int, *, seconds: float, language: str = ""
+) -> Utterance:
+    """The utterance of this number among those of one kind; recorded as in `random_utterance`.
+
+    Args:
+        kind: "rhythm" is rap-like (`rhythm.py`) and never comes up in `random_utterance`;
+            "silence" is a room with some noise and without music.
+        split, index, seconds: as in `random_utterance`. A length under about a second may leave
+            no room for a voice.
+        language: of speech, one of `texts.sentence_languages`.
+
+    Raises:
+        InputError: unknown split, kind or language, negative index, no length, or espeak-ng is
+            missing.
+    """
+    check_split(split)
+    if index < 0 or seconds <= 0 or kind not in KINDS:
+        raise InputError(
+            f"utterance: got kind {kind!r}, index {index} and a length of {seconds} s. Expected "
+            f"one of {', '.join(KINDS)}, an index of 0 or more and a length above 0."
+        )
+    if kind == "speech" and language not in sentence_languages():
+        raise InputError(
+            f"utterance: there are no sentences in language {language!r}. Expected one of "
+            f"{', '.join(sentence_languages())}."
+        )
+    rng = np.random.default_rng([SPLITS.index(split), index, 1 + KINDS.index(kind)])
+    if kind == "silence":
+        return replace(_silence(seconds), samples=_empty_room(rng, seconds))
+    if kind == "speech":
+        utterance = _random_speech(rng, split=split, language=language, seconds=seconds)
+    else:
+        perform = rap if kind == "rhythm" else sing
+        utterance = _random_song(rng, perform, split=split, seconds=seconds)
+    return replace(utterance, kind=kind, samples=_recorded(rng, utterance.samples))
 
 
 def articulation(utterance: Utterance, *, fps: float, num_frames: int) -> np.ndarray:
@@ -153,10 +207,25 @@ def _silence(seconds: float) -> Utterance:
     )
 
 
-def _random_song(rng: np.random.Generator, *, split: str, seconds: float) -> Utterance:
+def _empty_room(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    """(N,) float32: a room's own noise at some level."""
+    noise = random_background(
+        rng,
+        num_samples=round(seconds * SAMPLE_RATE_HZ),
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        kinds=ROOM_BACKGROUNDS,
+    )
+    noise *= 10 ** (rng.uniform(*PEAK_DB) / 20) / np.abs(noise).max()
+    return noise.astype(np.float32)
+
+
+def _random_song(
+    rng: np.random.Generator, perform: Callable[..., Song], *, split: str, seconds: float
+) -> Utterance:
+    """One of the singers performing with `sing` or `rap`."""
     number = int(rng.choice(SINGERS[split]))
     singer = random_singer(np.random.default_rng([len(SPLITS), number]))
-    song = sing(rng, singer, split=split, seconds=seconds)
+    song = perform(rng, singer, split=split, seconds=seconds)
     return Utterance(
         samples=song.samples,
         sample_rate_hz=SAMPLE_RATE_HZ,
@@ -168,11 +237,12 @@ def _random_song(rng: np.random.Generator, *, split: str, seconds: float) -> Utt
     )
 
 
-def _random_speech(rng: np.random.Generator, *, split: str, seconds: float) -> Utterance:
+def _random_speech(
+    rng: np.random.Generator, *, split: str, language: str, seconds: float
+) -> Utterance:
     """One speaker saying phrases with pauses between them."""
-    languages = NUMBER_LANGUAGES if rng.random() < NUMBER_LANGUAGE_SHARE else sentence_languages()
     speaker = _Speaker(
-        language=str(rng.choice(languages)),
+        language=language,
         variant=str(rng.choice(SPEAKERS[split])),
         words_per_minute=int(rng.triangular(110, 160, 260)),
         pitch=int(rng.triangular(20, 50, 85)),

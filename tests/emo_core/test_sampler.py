@@ -122,3 +122,17 @@ def test_seeds_that_torch_cannot_take_are_refused() -> None:
     for seed in (2**64, -(2**63) - 1):
         with pytest.raises(InputError, match=f"seed {seed}: expected 0 to 18446744073709551615"):
             dataclasses.replace(how, seed=seed)
+
+
+def test_a_film_that_is_not_led_has_clips_that_know_nothing_of_each_other() -> None:
+    """Another voice in the first clip alone: only what it leads changes too."""
+    animator, film = animator_and_film(None)
+    rows = film.rows_RLD.clone()
+    rows[:2] += 1.0
+    for is_led in (True, False):
+        as_it_is, changed = (
+            sample((animator, dataclasses.replace(film, is_led=is_led, rows_RLD=each)), [])[0]
+            for each in (film.rows_RLD, rows)
+        )
+        assert not torch.equal(as_it_is[:4], changed[:4])
+        assert torch.equal(as_it_is[8:], changed[8:]) == (not is_led)

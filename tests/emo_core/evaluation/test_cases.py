@@ -8,17 +8,19 @@ from emo_core.errors import InputError
 from emo_core.evaluation.cases import (
     GALLERY_SIZE,
     SPEEDS_DEG_S,
+    TALK_VOICES,
     Case,
     CaseSet,
     draw_answer,
     make_cases,
+    silent_frames,
 )
 from emo_core.face.motion import angular_speed, rotation_matrices
 from emo_core.synthetic.drawing import face_box
 from emo_core.synthetic.motion import face_states
 from emo_core.synthetic.portrait import split_of
 
-SMALL = {"num_clips": 2, "num_speed_portraits": 1, "speed_seconds": 1.0, "long_seconds": 2.0}
+SMALL = {"num_clips": 4, "num_speed_portraits": 1, "speed_seconds": 1.0, "long_seconds": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def all_of(cases: CaseSet) -> list[Case]:
 
 
 def test_sizes_and_counts(cases):
-    assert [case.num_frames for case in cases.talk] == [100, 100]
+    assert [case.num_frames for case in cases.talk] == [100] * 4
     assert [case.speed_deg_s for case in cases.speed] == list(SPEEDS_DEG_S)
     assert cases.long.num_frames == 50
     assert cases.gallery.shape == (GALLERY_SIZE, 128, 128, 3)
@@ -72,10 +74,58 @@ def test_portraits_rest(cases, loaded_reader):
     assert float(reading.pose_N3.abs().amax(dim=0).max()) < 14.0
 
 
-def test_every_voice_moves_the_mouth(cases):
+def test_every_voice_moves_the_mouth_and_silence_does_not(cases):
     for case in all_of(cases):
-        assert case.utterance.kind != "silence"
-        assert case.mouth_open.std() >= 0.12
+        if case.name == "talk 03":
+            assert case.utterance.kind == "silence" and not case.mouth_open.any()
+            assert case.is_silent.all() and case.utterance.samples.any()
+        else:
+            assert case.utterance.kind != "silence"
+            assert case.mouth_open.std() >= 0.12
+
+
+def test_four_films_have_every_kind(cases):
+    kinds = [case.utterance.kind for case in cases.talk]
+    assert kinds == ["speech", "song", "rhythm", "silence"]
+    assert cases.talk[0].utterance.language == "en-us"
+
+
+def test_fifty_films_have_every_kind_and_seven_languages_five_times():
+    turns = [TALK_VOICES[place % len(TALK_VOICES)] for place in range(GALLERY_SIZE)]
+    assert {turns.count(voice) for voice in TALK_VOICES} == {5}
+    assert len({language for kind, language in TALK_VOICES if kind == "speech"}) == 7
+
+
+def test_other_films_do_not_depend_on_the_number_of_talk_films(cases):
+    fewer = make_cases(seed=5, **SMALL | {"num_clips": 3})
+    for case, same in zip(
+        [*fewer.talk, *fewer.speed, fewer.long],
+        [*cases.talk[:3], *cases.speed, cases.long],
+        strict=True,
+    ):
+        assert torch.equal(case.picture, same.picture)
+        assert np.array_equal(case.utterance.samples, same.utterance.samples)
+        assert np.array_equal(case.motion.yaw_deg, same.motion.yaw_deg)
+
+
+def test_silent_frames_are_closed_and_far_from_any_sound():
+    opening = np.zeros(50)
+    opening[45:] = 0.5
+    is_silent = silent_frames(opening, [(0.9, 1.1)], fps=25.0)
+    # Centres are at 0.02 + 0.04 f; within 0.25 s of the sound are those from 0.66 to 1.34 s.
+    assert np.flatnonzero(~is_silent).tolist() == [*range(16, 34), *range(45, 50)]
+    assert silent_frames(np.zeros(10), [], fps=25.0).all()
+
+
+def test_pauses_in_speech_are_silent_frames():
+    case = next(
+        case
+        for case in make_cases(seed=0, **SMALL | {"num_clips": 6}).talk
+        if case.utterance.kind == "speech" and case.is_silent.any()
+    )
+    assert not case.is_silent.all()
+    assert float(case.mouth_open[case.is_silent].max()) < 0.01
+    assert float(case.mouth_open[~case.is_silent].max()) > 0.3
 
 
 def test_the_true_motion_has_the_speed_and_stays_in_the_region(cases):
@@ -101,6 +151,12 @@ def test_the_drawn_answer_shows_the_case(cases):
 def test_impossible_numbers_are_refused(num_clips, num_people):
     with pytest.raises(InputError, match="expected 2 to 50 films"):
         make_cases(num_clips=num_clips, seed=0, num_speed_portraits=num_people)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 4000.0, float("nan")])
+def test_an_impossible_length_is_refused(seconds):
+    with pytest.raises(InputError, match="expected 1 to 3600 s"):
+        make_cases(num_clips=2, seed=0, long_seconds=seconds)
 
 
 def test_a_negative_seed_is_refused():

@@ -5,7 +5,7 @@ import torch
 
 from emo_core.errors import InputError
 from emo_core.evaluation.cases import Case, draw_answer, make_cases
-from emo_core.evaluation.films import NUM_KEY_FRAMES, read_film
+from emo_core.evaluation.films import NUM_KEY_FRAMES, drawn_speed, read_film
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,13 @@ def test_readings_follow_the_truth(case, loaded_reader):
     )
     assert film.key_frames.shape[0] == NUM_KEY_FRAMES
     assert film.key_indices[0] == 0 and film.key_indices[-1] == case.num_frames - 1
+
+
+def test_the_drawn_speed_is_that_of_the_drawn_answer(case, loaded_reader):
+    film = read_film(case, draw_answer(case), reader=loaded_reader.reader)
+    drawn = drawn_speed(case, reader=loaded_reader.reader)
+    # The film is stored in 8 bits.
+    assert drawn == pytest.approx(film.mean_speed, rel=0.02)
 
 
 def test_a_film_with_holes_is_refused(case, loaded_reader):

@@ -53,6 +53,31 @@ def test_shuffled_control_needs_two_films():
         measures.shuffled_lip_sync([smooth_curve(0)], [smooth_curve(0)])
 
 
+def test_lip_sync_at_a_given_lag():
+    true = [smooth_curve(seed) for seed in range(4)]
+    late = [np.roll(curve, 2) for curve in true]
+    at_once = measures.lip_sync(late, true, lag_frames=0)
+    assert at_once.lag_frames == 0
+    assert at_once.correlation == at_once.curve_L[measures.MAX_LAG_FRAMES] < 0.9
+    by_film = [measures.correlation(read, curve) for read, curve in zip(late, true, strict=True)]
+    assert at_once.correlation == pytest.approx(np.mean(by_film))
+    assert at_once.standard_error == pytest.approx(np.std(by_film, ddof=1) / 2)
+
+
+def test_at_rest_share_counts_silent_frames_of_all_films():
+    read = [np.array([0.0, 0.05, 0.2, 0.9]), np.array([0.099, 0.1])]
+    silent = [np.array([True, True, True, False]), np.array([True, True])]
+    assert measures.at_rest_share(read, silent) == pytest.approx(3 / 5)
+    assert measures.at_rest_share(read[1:], silent[1:]) == 0.5
+    assert measures.at_rest_share(read[:1], [np.zeros(4, bool)]) is None
+
+
+def test_relative_error():
+    wanted = np.array([10.0, 20.0, 35.0])
+    assert measures.relative_error(wanted, wanted) == 0.0
+    assert measures.relative_error(np.array([12.0, 16.0, 35.0]), wanted) == pytest.approx(0.4 / 3)
+
+
 def test_short_or_unequal_curves_are_refused():
     with pytest.raises(InputError, match="equal length"):
         measures.lag_curve(np.zeros(100), np.zeros(99))
@@ -144,7 +169,13 @@ def test_drift_of_identity_and_colour():
     angle = np.linspace(0, np.pi / 2, 50)
     turning = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     assert measures.identity_drift(turning, portrait, num_end_frames=1) == pytest.approx(-1.0)
+    assert measures.identity_share(turning, portrait, num_end_frames=1) == pytest.approx(0.0)
+    assert measures.identity_share(turning[:26], portrait, num_end_frames=1) == pytest.approx(
+        np.cos(angle[25])
+    )
+    assert measures.identity_share(-turning[:26], portrait, num_end_frames=1) == 0.0
     steady = np.tile(portrait, (50, 1))
+    assert measures.identity_share(steady, portrait, num_end_frames=10) == 1.0
     assert measures.identity_drift(steady, portrait, num_end_frames=10) == 0.0
     color = np.full((50, 3), 0.5)
     assert measures.color_drift(color, num_end_frames=10) == 0.0

@@ -100,6 +100,19 @@ def test_the_last_frames_lead_the_next_clip() -> None:
     assert torch.equal(led_by[2], -clips[1].latents[-MOTION:])
 
 
+@pytest.mark.parametrize("first", [None, torch.ones(MOTION, *SHAPE)])
+def test_where_nothing_is_handed_on_every_clip_begins_like_the_first(first: Tensor | None) -> None:
+    led_by = []
+
+    def make(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        led_by.append(motion)
+        return torch.randn(CLIP, *SHAPE, generator=torch.Generator().manual_seed(span.index))
+
+    motion = Motion(num_frames=0, first=first)
+    list(generate_clips(make, num_frames=13, clip_frames=CLIP, motion=motion))
+    assert len(led_by) == 3 and all(motion is first for motion in led_by)
+
+
 def test_every_step_is_reported_and_may_cancel() -> None:
     seen = []
     generate(on_step=lambda clip, step, latents: seen.append((clip, step)))

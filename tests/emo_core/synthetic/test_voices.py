@@ -21,6 +21,7 @@ from emo_core.synthetic.voices import (
     SPEAKERS,
     articulation,
     random_utterance,
+    utterance_of_kind,
 )
 
 RATE_HZ = 22050
@@ -105,6 +106,58 @@ def test_all_kinds_occur_about_as_often_as_promised():
     # 3 sigma of 300 draws is 0.07 for the songs and 0.04 for the silence.
     assert kinds.count("song") / 300 == pytest.approx(0.20, abs=0.07)
     assert kinds.count("silence") / 300 == pytest.approx(0.05, abs=0.04)
+
+
+def test_what_a_number_names_stays():
+    """Training data and published measurements rest on these."""
+    speech = random_utterance("test", 0, seconds=4.0)
+    assert (speech.kind, speech.language, speech.voice) == ("speech", "tr", "klatt6")
+    assert speech.text.startswith("\xc7ocuklar duvara")
+    song = random_utterance("test", 7, seconds=4.0)
+    assert (song.kind, song.voice, len(song.phonemes)) == ("song", "singer 87", 33)
+    assert song.text == "stozup raimsus wailvoshim kuplaimdau siyom"
+    assert song.phonemes[0].start_s == pytest.approx(0.279292, abs=1e-6)
+
+
+@pytest.mark.parametrize("language", ["en-us", "ru", "ja"])
+def test_speech_of_a_language(language):
+    for index in range(3):
+        utterance = utterance_of_kind("speech", "test", index, seconds=4.0, language=language)
+        assert (utterance.kind, utterance.language) == ("speech", language)
+        assert utterance.voice in SPEAKERS["test"] and utterance.phonemes
+
+
+@pytest.mark.parametrize("kind", ["song", "rhythm"])
+def test_singers_of_a_kind(kind):
+    voices = [utterance_of_kind(kind, "test", index, seconds=4.0) for index in range(6)]
+    assert {voice.kind for voice in voices} == {kind}
+    assert {voice.voice for voice in voices} <= {f"singer {number}" for number in SINGERS["test"]}
+    assert len({voice.text for voice in voices}) == 6
+    again = utterance_of_kind(kind, "test", 3, seconds=4.0)
+    np.testing.assert_array_equal(again.samples, voices[3].samples)
+    lengths = [
+        np.median([sound.end_s - sound.start_s for sound in voice.phonemes]) for voice in voices
+    ]
+    if kind == "rhythm":
+        assert max(lengths) < 0.1
+
+
+def test_silence_is_a_room_with_noise():
+    for index in range(4):
+        room = utterance_of_kind("silence", "test", index, seconds=2.0)
+        assert room.phonemes == () and room.kind == "silence"
+        assert 0.09 < np.abs(room.samples).max() < 0.98
+        assert np.sqrt(np.mean(room.samples**2)) > 0.01
+        assert (articulation(room, fps=25.0, num_frames=50) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "language"),
+    [("opera", 0, ""), ("song", -1, ""), ("speech", 0, ""), ("speech", 0, "uk")],
+)
+def test_kinds_that_do_not_exist_are_refused(kind, index, language):
+    with pytest.raises(InputError, match="Expected one of"):
+        utterance_of_kind(kind, "test", index, seconds=1.0, language=language)
 
 
 def test_articulation_follows_the_utterance(utterances):
