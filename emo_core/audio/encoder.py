@@ -118,40 +118,63 @@ class Wav2Vec2Encoder(nn.Module):
 
 
 class NormalizedSound:
-    """A mono sound with zero mean and unit variance over its length, normalised where it is read.
+    """A mono sound with zero mean and unit variance, normalised where it is read.
 
     As transformers' Wav2Vec2FeatureExtractor; sound without any variance becomes zeros.
     """
 
-    def __init__(self, waveform_N: Tensor, *, on_stretch: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        waveform_N: Tensor,
+        *,
+        is_causal: bool = False,
+        on_stretch: Callable[[], None] | None = None,
+    ) -> None:
         """Measure a sound.
 
         Args:
             waveform_N: any length above 0, any loudness.
+            is_causal: a part is normalised by all that lies before its end, and not by what comes
+                later; parts are then read in their order.
             on_stretch: called between the pieces of a long sound; may raise to stop.
         """
         self.waveform_N = waveform_N
         self.on_stretch = on_stretch
-        self.mean = self._mean_of(lambda piece_N: piece_N)
-        variance = self._mean_of(lambda piece_N: (piece_N - self.mean).square())
-        self.deviation = (variance + 1e-7).sqrt()
+        self._num_measured = 0
+        self._mean = self._squares = 0.0
+        """Of what is measured: the mean, and the sum of squared distances from it."""
+        if not is_causal:
+            self._measure(len(self))
 
     def __len__(self) -> int:
         return self.waveform_N.shape[0]
 
     def part(self, first: int, last: int) -> Tensor:
         """Samples first to last; behind the end of the sound, zeros."""
-        part_N = (self.waveform_N[first:last].float() - self.mean) / self.deviation
+        self._measure(last)
+        deviation = (self._squares / self._num_measured + 1e-7) ** 0.5
+        part_N = (self.waveform_N[first:last].float() - self._mean) / deviation
         return nn.functional.pad(part_N, (0, last - first - part_N.shape[0]))
 
-    def _mean_of(self, value: Callable[[Tensor], Tensor]) -> Tensor:
-        """The mean over all samples, with no more than a stretch of them in memory."""
-        total = torch.zeros((), dtype=torch.float64)
-        for index, piece_N in enumerate(self.waveform_N.split(STRETCH_SAMPLES)):
-            if index and self.on_stretch is not None:
+    def _measure(self, last: int) -> None:
+        """Go on to a sample, with no more than a stretch of them in memory.
+
+        Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+        sample variances" (1979).
+        """
+        for piece_N in self.waveform_N[self._num_measured : last].split(STRETCH_SAMPLES):
+            if not len(piece_N):
+                return
+            if self._num_measured and self.on_stretch is not None:
                 self.on_stretch()
-            total += value(piece_N.float()).mean().double().cpu() * len(piece_N)
-        return (total / len(self)).float().to(self.waveform_N.device)
+            piece_N = piece_N.double()
+            mean = float(piece_N.mean())
+            total = self._num_measured + len(piece_N)
+            apart = mean - self._mean
+            self._squares += float((piece_N - mean).square().sum())
+            self._squares += apart * apart * self._num_measured * len(piece_N) / total
+            self._mean += apart * len(piece_N) / total
+            self._num_measured = total
 
 
 def normalized(waveform_N: Tensor) -> Tensor:
@@ -170,6 +193,9 @@ def encode_sound(
 ) -> Iterator[Tensor]:
     """Encode mono sound at 16 kHz for a film, a stretch at a time.
 
+    A stretch is normalised by all sound up to its end, so that a change of a later one leaves it,
+    and the film's clips there, as they were.
+
     Args:
         waveform_N: any length above 0, any loudness.
         on_stretch: called before each stretch of a long sound; may raise to stop.
@@ -177,7 +203,7 @@ def encode_sound(
     Yields:
         float32 [frames, L, D], num_frames in all: features at the centre of each video frame.
     """
-    sound = NormalizedSound(waveform_N, on_stretch=on_stretch)
+    sound = NormalizedSound(waveform_N, is_causal=True, on_stretch=on_stretch)
     num_steps = -(-len(sound) // STEP_SAMPLES)
     position_F = frame_positions(
         num_frames,

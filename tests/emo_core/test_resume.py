@@ -13,6 +13,8 @@ import torch
 from tiny import tiny_networks
 from torch import Tensor
 
+from emo_core.audio import encoder as encoder_module
+from emo_core.audio.front_end import STEP_SAMPLES
 from emo_core.audio.waveform import Waveform
 from emo_core.checkpoints.emo import save_emo
 from emo_core.checkpoints.load import save_vae
@@ -46,11 +48,12 @@ def make(
     *,
     settings: AnimateSettings = SETTINGS,
     change: dict | None = None,
+    voice: Waveform | None = None,
     stop_at: tuple[int, int] | None = None,
 ) -> tuple[Tensor, set[int]]:
     """The film's latents and the numbers of the clips that were really made."""
     portrait = torch.rand(80, 80, 3, generator=torch.Generator().manual_seed(2))
-    film = animator.film(portrait, sound(), settings=settings)
+    film = animator.film(portrait, sound() if voice is None else voice, settings=settings)
     film = dataclasses.replace(film, **(change or {}))
     made: set[int] = set()
 
@@ -96,16 +99,21 @@ def test_lost_and_damaged_clips_are_made_again_and_no_others(
     assert torch.equal(film, plain)
 
 
-def test_a_later_change_remakes_from_there(animator: Animator, tmp_path: Path) -> None:
+def test_a_later_change_of_the_sound_remakes_from_there(
+    animator: Animator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound is encoded in stretches, half a minute each; here each as long as five frames."""
+    context = -(-animator.networks.front_end.context_samples // STEP_SAMPLES)
+    assert context == 9
+    monkeypatch.setattr(encoder_module, "STRETCH_STEPS", 10)
+    monkeypatch.setattr(encoder_module, "CONTEXT_STEPS", context)
     make(animator, ClipStore(tmp_path))
-    settings = SETTINGS
-    portrait = torch.rand(80, 80, 3, generator=torch.Generator().manual_seed(2))
-    film = animator.film(portrait, sound(), settings=settings)
-    rows = film.rows_RLD.clone()
-    rows[13:] *= 1.5  # Heard from frame 11 on, which is in clip 2.
-    changed, made = make(animator, ClipStore(tmp_path), change={"rows_RLD": rows})
+    louder = sound(louder_after_s=0.7)
+    # The stretch from 0.4 s on hears it, too: frame 10 on, so with two
+    # frames of margin from frame 8 on, with which clip 2 begins.
+    changed, made = make(animator, ClipStore(tmp_path), voice=louder)
     assert made == {2, 3, 4}
-    assert torch.equal(changed, make(animator, None, change={"rows_RLD": rows})[0])
+    assert torch.equal(changed, make(animator, None, voice=louder)[0])
 
 
 def test_whatever_shapes_a_film_remakes_it(animator: Animator, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from emo_core.audio import encoder as encoder_module
+from emo_core.audio.encoder import NormalizedSound as as_a_whole
 from emo_core.audio.encoder import Wav2Vec2Encoder, encode_sound, normalized
 from emo_core.audio.front_end import STEP_SAMPLES, FrontEnd
 from emo_core.audio.windows import sample_at_frames, windows_around_frames
@@ -84,11 +85,29 @@ def test_long_sound_in_stretches_equals_one_pass(
     at_frames = {"fps": fps, "num_frames": num_frames}
     wanted = sample_at_frames(features, rate_hz=50.0, first_center_s=0.01, **at_frames)
     assert torch.equal(whole, wanted)
+    # Each stretch normalised by the whole sound, so that nothing but the cutting differs.
+    monkeypatch.setattr(encoder_module, "NormalizedSound", lambda sound, **_: as_a_whole(sound))
     for stretch_steps in (120, 113, 449):
         monkeypatch.setattr(encoder_module, "STRETCH_STEPS", stretch_steps)
         assert torch.allclose(
             torch.cat(list(encode_sound(front_end, sound, **at_frames))), whole, atol=1e-5
         )
+
+
+def test_a_change_leaves_earlier_stretches_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_module, "STRETCH_STEPS", 150)
+    monkeypatch.setattr(encoder_module, "CONTEXT_STEPS", 50)
+    sound = torch.randn(16000 * 9)
+    louder = sound.clone()
+    louder[round(7.5 * 16000) :] *= 3.0
+
+    def encode(sound: torch.Tensor) -> torch.Tensor:
+        return torch.cat(list(encode_sound(tiny_front_end(), sound, fps=25.0, num_frames=225)))
+
+    before, after = encode(sound), encode(louder)
+    # Stretches of 3 s, each with a second behind it: the one that ends at 6 s hears up to 7 s.
+    assert torch.equal(before[:149], after[:149])
+    assert not torch.equal(before[155], after[155])
 
 
 def test_the_demo_front_end_fits_its_context() -> None:
