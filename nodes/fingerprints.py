@@ -54,19 +54,29 @@ def sampling_fingerprint(
         ("patches", patcher.patches),
         ("object patches", patcher.object_patches),
         ("options", patcher.model_options),
+        ("wrappers", patcher.wrappers),
+        ("callbacks", patcher.callbacks),
+        ("weight wrappers", patcher.weight_wrapper_patches),
         ("hooks", patcher.hook_patches),
         ("injections", patcher.injections),
         ("additional models", patcher.additional_models),
         ("how", how),
     ):
-        fingerprint.add(name, _Seen().plain(value, name))
+        fingerprint.add(name, _Seen(patcher).plain(value, name))
     return fingerprint
 
 
 class _Seen:
     """Turns values into what a `Fingerprint` takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, patcher: ModelPatcher) -> None:
+        networks = {"model": patcher.model, "diffusion_model": patcher.model.diffusion_model}
+        self.own = {
+            id(network): name
+            for name, network in networks.items()
+            if name not in patcher.object_patches
+        }
+        """Networks that are patched in place: their files and patches stand for them."""
         self.path: list[int] = []
         """Of the objects that lie round the one at hand; some hold each other."""
 
@@ -111,8 +121,15 @@ class _Seen:
             consts = self.plain(list(value.co_consts), name)
             return [value.co_code.hex(), list(value.co_names), consts]
         if isinstance(value, nn.Module):
-            return [type(value).__qualname__, tensors_fingerprint(value.state_dict())]
+            return self._of_module(value, name)
         if hasattr(value, "__dict__") and not isinstance(value, BuiltinFunctionType):
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             return [kind, self.plain(vars(value), kind)]
         raise TypeError(f"{name}: a {type(value).__name__} cannot be seen through")
+
+    def _of_module(self, module: nn.Module, name: str) -> object:
+        if id(module) in self.own:
+            return self.own[id(module)]
+        if hasattr(module, "_orig_mod"):  # What torch.compile made of another.
+            return ["compiled", self.plain(module._orig_mod, name)]
+        return [type(module).__qualname__, tensors_fingerprint(module.state_dict())]

@@ -155,6 +155,31 @@ def test_the_same_weights_loaded_again_are_the_same(graph, store, pack, toy):
     assert count == 0 and torch.equal(again, made)
 
 
+def told_apart(graph: Graph, *models) -> int:
+    """Number of MODELs whose clips are not taken for each other's."""
+    from emo_pack.nodes.fingerprints import sampling_fingerprint
+
+    return len({sampling_fingerprint(m, graph.reference, how=[]).text() for m in models})
+
+
+def test_wrappers_round_the_sampling_are_seen(graph):
+    """They are no options of the model."""
+    from comfy_extras.nodes_custom_sampler import CFGOverride
+
+    override = [CFGOverride.execute(graph.model, cfg, 0.0, 1.0).args[0] for cfg in (3.0, 4.0, 4.0)]
+    assert told_apart(graph, graph.model, *override) == 3
+
+
+def test_a_compiled_model_is_the_same_every_time(graph):
+    """The wrapper that compiles holds the whole network."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    models = [graph.model.clone(disable_dynamic=True) for _ in range(2)]
+    for model in models:
+        set_torch_compile_wrapper(model=model, backend="eager")
+    assert told_apart(graph, *models) == 1
+
+
 def test_what_cannot_be_seen_through_is_not_kept(graph, store, caplog):
     model = graph.model.clone()
     model.model_options["sampler_post_cfg_function"] = [iter([])]
