@@ -24,6 +24,8 @@ from .types import Reference
 PLAIN_KINDS = (torch.dtype, torch.device, enum.Enum, bytes, type, ModuleType)
 WHOLE_VALUES = 1 << 16
 """Larger tensors of patches are read in places, as weights are."""
+OF_MODULES = vars(nn.Module()).keys()
+"""Tensors, parts and bookkeeping, which every module has."""
 
 
 def sampling_fingerprint(
@@ -123,13 +125,24 @@ class _Seen:
         if isinstance(value, nn.Module):
             return self._of_module(value, name)
         if hasattr(value, "__dict__") and not isinstance(value, BuiltinFunctionType):
-            kind = f"{type(value).__module__}.{type(value).__qualname__}"
-            return [kind, self.plain(vars(value), kind)]
+            kinds = _kinds(value)
+            return [kinds, self.plain(vars(value), kinds[0])]
         raise TypeError(f"{name}: a {type(value).__name__} cannot be seen through")
 
     def _of_module(self, module: nn.Module, name: str) -> object:
+        """Kinds, tensors, and what each part keeps beside them, such as a scale."""
         if id(module) in self.own:
             return self.own[id(module)]
         if hasattr(module, "_orig_mod"):  # What torch.compile made of another.
             return ["compiled", self.plain(module._orig_mod, name)]
-        return [type(module).__qualname__, tensors_fingerprint(module.state_dict())]
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        parts = {
+            path: [_kinds(part), {key: vars(part)[key] for key in vars(part).keys() - OF_MODULES}]
+            for path, part in module.named_modules()
+        }
+        return [tensors_fingerprint(tensors), self.plain(parts, f"{name} ({_kinds(module)[0]})")]
+
+
+def _kinds(value: object) -> list[str]:
+    """Its class and what that inherits: classes that nodes make as they run often share a name."""
+    return [f"{kind.__module__}.{kind.__qualname__}" for kind in type(value).__mro__]

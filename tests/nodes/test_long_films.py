@@ -170,6 +170,31 @@ def test_wrappers_round_the_sampling_are_seen(graph):
     assert told_apart(graph, graph.model, *override) == 3
 
 
+def test_classes_of_one_name_are_told_apart_by_their_parents(graph):
+    """What ModelSamplingDiscrete makes differs in nothing else."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    kinds = ("v_prediction", "eps", "x0", "x0")
+    models = [ModelSamplingDiscrete().patch(graph.model, kind, False)[0] for kind in kinds]
+    assert told_apart(graph, *models) == 3
+
+
+def with_patch(graph: Graph, patch):
+    model = graph.model.clone()
+    model.set_model_sampler_post_cfg_function(patch)
+    return model
+
+
+def test_modules_are_told_apart_by_what_they_keep_beside_their_tensors(graph):
+    def scaled(scale: float) -> torch.nn.Module:
+        module = torch.nn.Sequential(torch.nn.Identity())
+        module[0].scale = scale
+        return module
+
+    models = [with_patch(graph, scaled(scale)) for scale in (0.5, 0.6, 0.6)]
+    assert told_apart(graph, *models) == 2
+
+
 def test_a_compiled_model_is_the_same_every_time(graph):
     """The wrapper that compiles holds the whole network."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
