@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import comfy.model_management
 import comfyui_version
@@ -24,6 +24,8 @@ from .types import Reference
 PLAIN_KINDS = (torch.dtype, torch.device, enum.Enum, bytes, type, ModuleType)
 WHOLE_VALUES = 1 << 16
 """Larger tensors of patches are read in places, as weights are."""
+EMPTY_CELL = CellType()
+"""Of a function that reads a variable which has no value any more."""
 OF_MODULES = vars(nn.Module()).keys()
 """Tensors, parts and bookkeeping, which every module has."""
 
@@ -116,7 +118,8 @@ class _Seen:
         if isinstance(value, MethodType):
             return self.plain([value.__func__, value.__self__], name)
         if isinstance(value, FunctionType):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            closure = value.__closure__ or ()
+            cells = [[cell.cell_contents] if cell != EMPTY_CELL else [] for cell in closure]
             parts = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
             return [value.__module__, value.__qualname__, self.plain(parts, value.__qualname__)]
         if isinstance(value, CodeType):

@@ -205,6 +205,18 @@ def test_a_compiled_model_is_the_same_every_time(graph):
     assert told_apart(graph, *models) == 1
 
 
+def test_a_patch_round_a_variable_without_a_value_does_not_cost_the_film(graph):
+    def patch(is_set: bool = False):
+        def unchanged(args: dict) -> torch.Tensor:
+            return args["denoised"] if args else unset
+
+        if is_set:
+            unset = 1
+        return unchanged
+
+    assert told_apart(graph, with_patch(graph, patch()), with_patch(graph, patch(True))) == 2
+
+
 def test_what_cannot_be_seen_through_is_not_kept(graph, store, caplog):
     model = graph.model.clone()
     model.model_options["sampler_post_cfg_function"] = [iter([])]
