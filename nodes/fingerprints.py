@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import comfy.model_management
 import comfyui_version
@@ -24,6 +24,10 @@ from .types import Reference
 PLAIN_KINDS = (torch.dtype, torch.device, enum.Enum, bytes, type, ModuleType)
 WHOLE_VALUES = 1 << 16
 """Larger tensors of patches are read in places, as weights are."""
+EMPTY_CELL = CellType()
+"""Of a function that reads a variable which has no value any more."""
+OF_MODULES = vars(nn.Module()).keys()
+"""Tensors, parts and bookkeeping, which every module has."""
 
 
 def sampling_fingerprint(
@@ -54,19 +58,29 @@ def sampling_fingerprint(
         ("patches", patcher.patches),
         ("object patches", patcher.object_patches),
         ("options", patcher.model_options),
+        ("wrappers", patcher.wrappers),
+        ("callbacks", patcher.callbacks),
+        ("weight wrappers", patcher.weight_wrapper_patches),
         ("hooks", patcher.hook_patches),
         ("injections", patcher.injections),
         ("additional models", patcher.additional_models),
         ("how", how),
     ):
-        fingerprint.add(name, _Seen().plain(value, name))
+        fingerprint.add(name, _Seen(patcher).plain(value, name))
     return fingerprint
 
 
 class _Seen:
     """Turns values into what a `Fingerprint` takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, patcher: ModelPatcher) -> None:
+        networks = {"model": patcher.model, "diffusion_model": patcher.model.diffusion_model}
+        self.own = {
+            id(network): name
+            for name, network in networks.items()
+            if name not in patcher.object_patches
+        }
+        """Networks that are patched in place: their files and patches stand for them."""
         self.path: list[int] = []
         """Of the objects that lie round the one at hand; some hold each other."""
 
@@ -104,15 +118,34 @@ class _Seen:
         if isinstance(value, MethodType):
             return self.plain([value.__func__, value.__self__], name)
         if isinstance(value, FunctionType):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            closure = value.__closure__ or ()
+            cells = [[cell.cell_contents] if cell != EMPTY_CELL else [] for cell in closure]
             parts = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
             return [value.__module__, value.__qualname__, self.plain(parts, value.__qualname__)]
         if isinstance(value, CodeType):
             consts = self.plain(list(value.co_consts), name)
             return [value.co_code.hex(), list(value.co_names), consts]
         if isinstance(value, nn.Module):
-            return [type(value).__qualname__, tensors_fingerprint(value.state_dict())]
+            return self._of_module(value, name)
         if hasattr(value, "__dict__") and not isinstance(value, BuiltinFunctionType):
-            kind = f"{type(value).__module__}.{type(value).__qualname__}"
-            return [kind, self.plain(vars(value), kind)]
+            kinds = _kinds(value)
+            return [kinds, self.plain(vars(value), kinds[0])]
         raise TypeError(f"{name}: a {type(value).__name__} cannot be seen through")
+
+    def _of_module(self, module: nn.Module, name: str) -> object:
+        """Kinds, tensors, and what each part keeps beside them, such as a scale."""
+        if id(module) in self.own:
+            return self.own[id(module)]
+        if hasattr(module, "_orig_mod"):  # What torch.compile made of another.
+            return ["compiled", self.plain(module._orig_mod, name)]
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        parts = {
+            path: [_kinds(part), {key: vars(part)[key] for key in vars(part).keys() - OF_MODULES}]
+            for path, part in module.named_modules()
+        }
+        return [tensors_fingerprint(tensors), self.plain(parts, f"{name} ({_kinds(module)[0]})")]
+
+
+def _kinds(value: object) -> list[str]:
+    """Its class and what that inherits: classes that nodes make as they run often share a name."""
+    return [f"{kind.__module__}.{kind.__qualname__}" for kind in type(value).__mro__]

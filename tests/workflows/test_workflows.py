@@ -9,6 +9,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = json.loads((ROOT / "tests" / "nodes" / "node_contract.json").read_text())
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NAMES = [path.stem for path in WORKFLOWS]
+FILM_NODES = ("EMO_ClipStitcher", "EMO_ClipsEnd", "SaveVideo")
+FILM_NODE_HEIGHT = 600
+"""What the stitcher has in the front end with text and player."""
+TITLE_HEIGHT = 30
 
 
 @pytest.fixture(params=WORKFLOWS, ids=NAMES)
@@ -33,6 +37,20 @@ def test_nodes_of_the_pack_are_known_with_all_their_sockets(workflow):
             assert socket["name"].split(".")[0] in known["inputs"], node["type"]
         kinds = [socket["type"] for socket in node["outputs"]]
         assert kinds == known["outputs"], node["type"]
+
+
+def test_no_film_covers_another_node(workflow):
+    """A node that writes a film grows by a player, and the stitcher's text, when it has run."""
+    for node in workflow["nodes"]:
+        if node["type"] not in FILM_NODES:
+            continue
+        x, y = node["pos"]
+        width, height = node["size"]
+        for other in workflow["nodes"]:
+            left, top = other["pos"]
+            is_beside = left >= x + width or left + other["size"][0] <= x
+            is_below = top - TITLE_HEIGHT >= y + max(height, FILM_NODE_HEIGHT)
+            assert other is node or is_beside or top < y or is_below, (node["type"], other["type"])
 
 
 def test_every_link_joins_existing_sockets(workflow):
