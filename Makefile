@@ -45,7 +45,7 @@ faults: setup $(COMFYUI_READY)
 	$(BIN)/python -m pytest tests/faults tests/nodes/test_faults.py --faults $(TIMES) -s
 
 bench: setup
-	$(BIN)/python -m pytest tests/benchmarks --benchmarks -s
+	$(BIN)/python -m pytest tests/benchmarks tests/emo_core/video/test_film_lengths.py --benchmarks -s
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Picture and sound of a film end together, at every length, frame rate and sample rate.
 
-The lengths are odd on purpose: neither frames nor blocks of AAC go into them evenly.
+The lengths are odd on purpose: neither frames nor blocks of AAC go into them evenly. Ten minutes are
+tried only with --benchmarks (`make bench`).
 """
 
 from fractions import Fraction
@@ -39,9 +40,13 @@ def film_of(path: Path, *, seconds: float, fps: int, rate: int) -> int:
     return num_frames
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_long = metafunc.config.getoption("--benchmarks")
+    metafunc.parametrize("seconds", [10.017, 90.03, 600.011] if is_long else [10.017, 90.03])
+
+
 @pytest.mark.parametrize("rate", [44100, 48000])
 @pytest.mark.parametrize("fps", [24, 25, 30])
-@pytest.mark.parametrize("seconds", [10.017, 90.03, 600.011])
 def test_picture_and_sound_last_alike(tmp_path: Path, seconds: float, fps: int, rate: int) -> None:
     path = tmp_path / "film.mp4"
     num_frames = film_of(path, seconds=seconds, fps=fps, rate=rate)
