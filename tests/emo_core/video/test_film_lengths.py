@@ -1,7 +1,7 @@
 """Picture and sound of a film end together, at every length, frame rate and sample rate.
 
-The lengths are odd on purpose: neither frames nor blocks of AAC go into them evenly. Ten minutes are
-tried only with --benchmarks (`make bench`).
+The lengths are odd on purpose: neither frames nor blocks of AAC go into them evenly. Ten minutes
+are tried only with --benchmarks (`make bench`).
 """
 
 from fractions import Fraction
