@@ -71,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode = steps.add_parser("encode", help="clips to latents and audio features")
     encode.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
     encode.add_argument("--vae", type=Path, required=True, metavar="FILE")
-    encode.add_argument("--front-end", type=Path, required=True, metavar="FILE")
+    hearing = encode.add_mutually_exclusive_group(required=True)
+    hearing.add_argument("--front-end", type=Path, metavar="FILE", help="for training from nothing")
+    hearing.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="whose front end and latent scale to use"
+    )
     encode.add_argument("--out", type=Path, required=True, metavar="FILE")
     encode.set_defaults(step=_encode)
 
@@ -143,10 +147,21 @@ def _train_reader(options: argparse.Namespace) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
-    front_end = FrontEnd(presets.FRONT_END).eval()
-    front_end.load_state_dict(load_file(options.front_end))
     vae = load_vae(options.vae, scale=1.0)
-    encode_clips(options.clips, vae=vae, audio_encoder=front_end).save(options.out)
+    if options.checkpoint is None:
+        front_end, scale = FrontEnd(presets.FRONT_END).eval(), None
+        front_end.load_state_dict(load_file(options.front_end))
+    else:
+        networks = load_networks(options.checkpoint)
+        front_end, scale = networks.front_end, networks.config.latent_scale
+        if front_end is None:
+            raise InputError(
+                f"{options.checkpoint}: has no audio encoder of its own, which 'train encode' "
+                "needs. Give a checkpoint of family emo."
+            )
+    encode_clips(options.clips, vae=vae, audio_encoder=front_end, latent_scale=scale).save(
+        options.out
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
