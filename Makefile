@@ -66,3 +66,5 @@ train: setup
 		--begin $(RUNS)/stage2/model.safetensors --out $(RUNS)/stage3 --resume
 	$(EMO) train export --checkpoint $(RUNS)/stage3/model.safetensors \
 		--vae $(RUNS)/vae/vae.safetensors --data $(RUNS)/latents.safetensors --out $(RUNS)/export
+	$(EMO) train distil --data $(RUNS)/latents.safetensors --vae $(RUNS)/export/vae/emo_demo_vae.safetensors \
+		--begin $(RUNS)/export/emo/emo_demo.safetensors --out $(RUNS)/distil --resume

@@ -1,6 +1,7 @@
 """`train`: the demo checkpoint from nothing, one step after another.
 
 data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3 -> train export
+-> train distil
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..checkpoints.load import load_networks, load_vae, save_vae
 from ..errors import InputError
 from ..evaluation.reader_task import READER_TRAINING, train_reader
 from ..training import presets
+from ..training.distil_task import DistilTask
 from ..training.front_end import FrontEndTask
 from ..training.initialise import initialise
 from ..training.latents import LatentClips, encode_clips
@@ -57,12 +59,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     stage.set_defaults(step=_train_stage)
 
+    distil = steps.add_parser("distil", help="a checkpoint that needs few steps and no guidance")
+    distil.add_argument("--data", type=Path, required=True, metavar="FILE", help="from 'encode'")
+    distil.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    distil.add_argument(
+        "--begin", type=Path, required=True, metavar="CHECKPOINT", help="the teacher"
+    )
+    distil.add_argument("--student-steps", type=int, help="instead of the demo's")
+    distil.add_argument("--lessons", type=int, help="instead of the demo's")
+    distil.set_defaults(step=_distil)
+
     reader = steps.add_parser("reader", help="the reader of faces that evaluation uses")
     reader.add_argument("--people", type=int, default=2000)
     reader.add_argument("--vae", type=Path, metavar="FILE", help="through which some pictures pass")
     reader.set_defaults(step=_train_reader)
 
-    for trained in (vae, front_end, stage, reader):
+    for trained in (vae, front_end, stage, distil, reader):
         trained.add_argument("--out", type=Path, required=True, metavar="FOLDER")
         trained.add_argument("--resume", action="store_true", help="go on with the run in --out")
         trained.add_argument("--steps", type=int, help="instead of the demo's number of steps")
@@ -71,7 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode = steps.add_parser("encode", help="clips to latents and audio features")
     encode.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
     encode.add_argument("--vae", type=Path, required=True, metavar="FILE")
-    encode.add_argument("--front-end", type=Path, required=True, metavar="FILE")
+    hearing = encode.add_mutually_exclusive_group(required=True)
+    hearing.add_argument("--front-end", type=Path, metavar="FILE", help="for training from nothing")
+    hearing.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="whose front end and latent scale to use"
+    )
     encode.add_argument("--out", type=Path, required=True, metavar="FILE")
     encode.set_defaults(step=_encode)
 
@@ -131,6 +147,26 @@ def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
     return networks
 
 
+def _distil(options: argparse.Namespace) -> None:
+    training, student = _adjusted(presets.DISTILLATION, options), presets.STUDENT
+    if options.student_steps is not None:
+        student = dataclasses.replace(student, steps=options.student_steps)
+    if options.lessons is not None:
+        student = dataclasses.replace(student, num_lessons=options.lessons)
+    networks = load_networks(options.begin)
+    task = DistilTask(
+        networks,
+        student,
+        LatentClips.load(options.data),
+        vae=load_vae(options.vae, scale=networks.config.latent_scale),
+        num_clips=training.batch,
+        folder=options.out,
+    )
+    _fit(task, training, options)
+    save_emo(task.finished(), options.out / "model.safetensors", dtype=torch.float16)
+    save_file(task.lora(), options.out / "lora.safetensors")
+
+
 def _train_reader(options: argparse.Namespace) -> None:
     training = _adjusted(READER_TRAINING, options)
     train_reader(
@@ -143,10 +179,21 @@ def _train_reader(options: argparse.Namespace) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
-    front_end = FrontEnd(presets.FRONT_END).eval()
-    front_end.load_state_dict(load_file(options.front_end))
     vae = load_vae(options.vae, scale=1.0)
-    encode_clips(options.clips, vae=vae, audio_encoder=front_end).save(options.out)
+    if options.checkpoint is None:
+        front_end, scale = FrontEnd(presets.FRONT_END).eval(), None
+        front_end.load_state_dict(load_file(options.front_end))
+    else:
+        networks = load_networks(options.checkpoint)
+        front_end, scale = networks.front_end, networks.config.latent_scale
+        if front_end is None:
+            raise InputError(
+                f"{options.checkpoint}: has no audio encoder of its own, which 'train encode' "
+                "needs. Give a checkpoint of family emo."
+            )
+    encode_clips(options.clips, vae=vae, audio_encoder=front_end, latent_scale=scale).save(
+        options.out
+    )
 
 
 def _export(options: argparse.Namespace) -> None:

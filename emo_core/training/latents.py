@@ -66,13 +66,30 @@ class LatentClips:
             )
         return cls(**load_file(path))
 
+    def split(self, num_held_out: int) -> tuple[LatentClips, LatentClips]:
+        """Return all but the last clips, and those."""
+        if not 0 < num_held_out < len(self.latents):
+            raise InputError(
+                f"training data: {len(self.latents)} clips, of which {num_held_out} are held out. "
+                "Encode more clips."
+            )
+        last = {"latent_scale": self.latent_scale}
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in last}
+        return (
+            LatentClips(**{name: v[:-num_held_out] for name, v in columns.items()}, **last),
+            LatentClips(**{name: v[-num_held_out:] for name, v in columns.items()}, **last),
+        )
+
 
 @torch.no_grad()
-def encode_clips(folder: Path, *, vae: VAE, audio_encoder: AudioEncoder) -> LatentClips:
+def encode_clips(
+    folder: Path, *, vae: VAE, audio_encoder: AudioEncoder, latent_scale: float | None = None
+) -> LatentClips:
     """Encode every clip of a folder. All must have the same size and number of frames.
 
     Args:
-        vae: of scale 1; the scale is measured here.
+        vae: of scale 1.
+        latent_scale: of the networks that will read the latents; None measures one here.
     """
     columns: dict[str, list[Tensor]] = {
         name: []
@@ -95,7 +112,10 @@ def encode_clips(folder: Path, *, vae: VAE, audio_encoder: AudioEncoder) -> Late
         columns["mouth_boxes"].append(clip.mouth_boxes)
         columns["speed_deg_s"].append(clip.speed_deg_s)
     joined = {name: torch.stack(values) for name, values in columns.items()}
-    scale = 1.0 / joined["latents"].float().std()
+    if latent_scale is None:
+        scale = 1.0 / joined["latents"].float().std()
+    else:
+        scale = torch.tensor(latent_scale)
     for name in ("latents", "references"):
         joined[name] = (joined[name].float() * scale).half()
     return LatentClips(**joined, latent_scale=scale)

@@ -22,14 +22,9 @@ FRONT_END = r"^front_end\."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stage."""
+class Feed:
+    """What a network is fed while it learns, and what is left out by chance."""
 
-    name: str
-    learns: str | None
-    """Pattern of parameter names; None means all but `rests`."""
-    rests: tuple[str, ...]
-    """Patterns of parameter names that never learn in this stage."""
     is_temporal: bool
     """Frames in a row with motion frames and temporal modules, or single images."""
     is_audio_fed: bool
@@ -46,11 +41,22 @@ class Stage:
     """Share of samples that begin a film: motion frames of zeros."""
     motion_noise: float = 0.08
     """Standard deviation of noise on the motion latents, so that small errors do not add up."""
+    mouth_weight: float = 0.0
+    """Extra weight of the loss where the mouth is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Feed):
+    """One stage."""
+
+    name: str
+    learns: str | None
+    """Pattern of parameter names; None means all but `rests`."""
+    rests: tuple[str, ...]
+    """Patterns of parameter names that never learn in this stage."""
     young: str | None = None
     """Pattern of parameters that are new in this stage; they learn faster."""
     young_factor: float = 5.0
-    mouth_weight: float = 0.0
-    """Extra weight of the loss where the mouth is."""
 
 
 STAGES = {

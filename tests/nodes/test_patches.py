@@ -1,9 +1,15 @@
 """Nodes of ComfyUI that patch a MODEL work on EMO's as on any other."""
 
+import dataclasses
+
 import pytest
 import torch
 from graph import Graph, make_graph, sample
 from safetensors.torch import save_file
+from tiny import tiny_networks
+
+from emo_core.checkpoints.emo import save_emo
+from emo_core.training.lora import Adapter, adapted_twin, adapter_lora, merged
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,30 @@ def test_a_lora_changes_the_film_and_strength_zero_does_not(graph, film, lora, c
     assert difference(graph.film(model=load(graph.model, lora, 0.0)[0]), film) == 0.0
     assert "not loaded" not in caplog.text
     assert difference(graph.film(), film) == 0.0
+
+
+def test_what_was_distilled_is_the_same_as_a_lora_and_as_a_checkpoint(
+    graph, film, tmp_path, caplog
+):
+    """Every layer has its adapter, convolutions too; no name of theirs is unknown to ComfyUI."""
+    import comfy.sd
+    from emo_pack.nodes.loading import load_emo
+
+    teacher = tiny_networks()
+    twin = adapted_twin(teacher.backbone, rank=4)
+    for module in twin.modules():
+        if isinstance(module, Adapter):
+            torch.nn.init.normal_(module.up, std=0.1)
+    student = dataclasses.replace(teacher, backbone=merged(teacher.backbone, twin))
+    save_emo(student, tmp_path / "student.safetensors", dtype=torch.float32)
+    with torch.inference_mode():
+        checkpoint = load_emo(tmp_path / "student.safetensors", dtype=torch.float32).model
+    patched, _ = comfy.sd.load_lora_for_models(graph.model, None, adapter_lora(twin), 1.0, 0.0)
+    by_lora, by_checkpoint = graph.film(model=patched), graph.film(model=checkpoint)
+    assert "not loaded" not in caplog.text.lower()
+    assert difference(by_lora, film) > 0.1
+    # What half precision leaves of the adapters.
+    assert difference(by_lora, by_checkpoint) < 0.02 * difference(by_lora, film)
 
 
 def test_a_lora_on_the_conditioning_counts_for_what_is_projected_too(graph, lora):

@@ -66,6 +66,16 @@ def test_other_files_are_no_clips(tmp_path: Path) -> None:
         encode_clips(tmp_path / "none", vae=VAE(scale=1.0), audio_encoder=None)
 
 
+def test_latents_of_a_checkpoint_get_its_scale(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    generate_clips(folder, split="train", num_clips=1, num_workers=1, **SMALL)
+    networks = {"vae": VAE(scale=1.0), "audio_encoder": tiny_networks().front_end}
+    data = encode_clips(folder, **networks, latent_scale=1.0)
+    doubled = encode_clips(folder, **networks, latent_scale=2.0)
+    assert float(doubled.latent_scale) == 2.0
+    assert torch.equal(2.0 * data.latents, doubled.latents)
+
+
 def test_encoded_clips(tmp_path: Path) -> None:
     """Latents vary by 1, and every frame's sound is the sound at that frame's time."""
     folder = tmp_path / "clips"

@@ -6,36 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import tiny_networks
+from tiny_data import CLIPS, FRAMES, toy_data
 
 from emo_core.errors import InputError
 from emo_core.models.vae import VAE
 from emo_core.training.initialise import initialise
-from emo_core.training.latents import LatentClips, draw_batch
+from emo_core.training.latents import draw_batch
 from emo_core.training.loop import LoopSettings, fit, learning_rate_at
 from emo_core.training.stage_task import StageTask
 from emo_core.training.stages import STAGES, is_learning, rate_factor
-
-CLIPS, FRAMES, SIDE = 3, 15, 8
-
-
-def toy_data(seed: int = 0) -> LatentClips:
-    """Clips that differ by person and hardly from frame to frame, so there is a lot to learn."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def randn(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    person = 1.0 + randn(CLIPS, 1, 4, 1, 1)
-    box = torch.tensor([0.25, 0.25, 0.75, 0.75]).expand(CLIPS, FRAMES, 4)
-    return LatentClips(
-        latents=(person + 0.1 * randn(CLIPS, FRAMES, 4, SIDE, SIDE)).half(),
-        references=(person + 0.1 * randn(CLIPS, 2, 4, SIDE, SIDE)).half(),
-        audio=randn(CLIPS, FRAMES, 2, 16).half(),
-        face_boxes=box,
-        mouth_boxes=box * 0.5 + 0.25,
-        speed_deg_s=30 * torch.rand(CLIPS, FRAMES, generator=generator),
-        latent_scale=torch.tensor(1.0),
-    )
 
 
 def toy_task(number: int) -> StageTask:
@@ -154,14 +133,14 @@ def test_another_stage_cannot_resume_a_run(tmp_path: Path) -> None:
 def test_clips_too_short_for_a_stage() -> None:
     data = toy_data()
     short = dataclasses.replace(data, latents=data.latents[:, :13])
-    with pytest.raises(InputError, match="clips have 13 frames; it needs 14"):
+    with pytest.raises(InputError, match="clips have 13 frames; needed are 14"):
         StageTask(tiny_networks(), STAGES[2], short, vae=VAE(scale=1.0), num_clips=2)
 
 
 def test_new_parts_begin_by_adding_nothing() -> None:
     """Stage 2 begins as stage 1 ended: sound and time change nothing yet."""
     task = toy_task(2)
-    batch = task._draw(torch.Generator().manual_seed(0), num_clips=2)
+    batch = task.feeder.draw(torch.Generator().manual_seed(0), num_clips=2)
     backbone = task.networks.backbone
     arguments = {
         "num_frames": batch.frames.shape[1],

@@ -1,0 +1,149 @@
+"""What a network is fed while it learns: clips drawn from the data, and their conditions.
+
+Letters: B clips, F frames, N images (B * F), M motion frames, C channels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checkpoints.emo import Networks
+from ..errors import InputError
+from ..models.backbone import Backbone
+from ..models.unet import Conditions, Features
+from .latents import Batch, LatentClips, draw_batch
+from .stages import Feed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What any backbone is told of a batch: the ReferenceNet's features, and what is left out."""
+
+    reference: Features
+    motion: Features | None
+    speed_windows: Tensor | None
+    """[B, F, W]."""
+    is_reference_kept_B: Tensor | None = None
+    is_audio_kept_B: Tensor | None = None
+
+
+class Feeder:
+    """Draws clips of a data set and prepares their conditions as a `Feed` says."""
+
+    def __init__(self, networks: Networks, feed: Feed, data: LatentClips) -> None:
+        temporal = networks.config.backbone.temporal
+        self.num_motion = temporal.num_motion_frames if feed.is_temporal else 0
+        needed, found = feed.num_frames + self.num_motion, data.latents.shape[1]
+        if found < needed:
+            raise InputError(
+                f"training data: its clips have {found} frames; needed are {needed} "
+                f"({self.num_motion} motion frames, {feed.num_frames} new ones). Make longer clips."
+            )
+        self.networks = networks
+        self.feed = feed
+        self.data = data
+
+    def draw(self, generator: torch.Generator, *, num_clips: int) -> Batch:
+        """Draw clips, to where the networks are."""
+        batch = draw_batch(
+            self.data,
+            generator,
+            num_clips=num_clips,
+            num_frames=self.feed.num_frames,
+            num_motion=self.num_motion,
+            is_consecutive=self.feed.is_temporal,
+            window_margin=self.networks.config.backbone.audio.window_margin,
+        )
+        return batch.to(self.networks.like.device)
+
+    def read(self, batch: Batch, generator: torch.Generator, *, is_dropping: bool) -> Reading:
+        """Read reference and motion frames, and draw what is left out.
+
+        Args:
+            is_dropping: whether conditions are left out and motion frames are made noisy. Some
+                samples begin a film in any case.
+        """
+        feed = self.feed
+        num_clips = len(batch.frames)
+        keeps_reference = keeps_audio = None
+        speed_windows = batch.speed_windows if feed.is_speed_fed else None
+        if is_dropping:
+            if float(torch.rand(1, generator=generator)) < feed.speed_dropout:
+                speed_windows = None
+            chance = torch.rand(num_clips, generator=generator).to(batch.frames.device)
+            keeps_reference = chance >= feed.reference_dropout
+            keeps_audio = chance >= feed.reference_dropout + feed.audio_dropout
+        reference = self.networks.reference_net(packed(batch.reference))
+        motion = None
+        if feed.is_temporal:
+            noise = torch.randn(batch.motion.shape, generator=generator).to(batch.motion)
+            seen = batch.motion + (feed.motion_noise if is_dropping else 0.0) * noise
+            motion = self.networks.reference_net(packed(seen.flatten(0, 1)))
+            begins_film = torch.rand(num_clips, generator=generator) < feed.motion_dropout
+            keep = (~begins_film).to(noise).repeat_interleave(batch.motion.shape[1])
+            motion = {name: value * keep[:, None, None] for name, value in motion.items()}
+        return Reading(
+            reference=reference,
+            motion=motion,
+            speed_windows=speed_windows,
+            is_reference_kept_B=keeps_reference,
+            is_audio_kept_B=keeps_audio,
+        )
+
+    def prepare(
+        self, backbone: Backbone, batch: Batch, reading: Reading, *, is_conditional: bool = True
+    ) -> Conditions:
+        """Project the conditions of a batch for a backbone.
+
+        Args:
+            is_conditional: False leaves out what guidance drops, in all samples.
+        """
+        feed = self.feed
+        is_region_seen = is_conditional or not backbone.backbone_config.is_region_guided
+        shared = backbone.share(
+            reference=reading.reference if is_conditional else None,
+            region_BCHW=batch.region if is_region_seen else None,
+        )
+        return backbone.prepare(
+            shared,
+            num_frames=batch.frames.shape[1],
+            like=batch.frames,
+            num_conditions=len(batch.frames),
+            motion=reading.motion,
+            audio_windows_BFWLD=(
+                batch.audio_windows if feed.is_audio_fed and is_conditional else None
+            ),
+            speed_windows_BFW=reading.speed_windows,
+            is_temporal=feed.is_temporal,
+            is_reference_kept_B=reading.is_reference_kept_B,
+            is_audio_kept_B=reading.is_audio_kept_B,
+        )
+
+
+def packed(images_NCHW: Tensor) -> Tensor:
+    """Channels last, which convolutions on a CPU prefer."""
+    return images_NCHW.contiguous(memory_format=torch.channels_last)
+
+
+def errors_of(error_NChw: Tensor, batch: Batch, *, mouth_weight: float) -> dict[str, Tensor]:
+    """Means of a squared error: what is minimised, the plain mean, and that where the mouth is."""
+    mouth_N1hw = batch.mouth.flatten(0, 1)
+    weight = 1.0 + mouth_weight * mouth_N1hw
+    return {
+        "loss": (error_NChw * weight).mean() / weight.mean(),
+        "plain": error_NChw.mean(),
+        "mouth": (error_NChw * mouth_N1hw).sum()
+        / (mouth_N1hw.sum() * error_NChw.shape[1]).clamp(min=1.0),
+    }
+
+
+def film_rows(batch: Batch, *films_NChw: Tensor) -> Tensor:
+    """Latents of a sheet with a row per clip: its reference, then four frames of each film."""
+    num_clips, num_frames = batch.frames.shape[:2]
+    step = max(1, num_frames // 4)
+    rows = [batch.reference[:, None]]
+    rows += [film.unflatten(0, (num_clips, num_frames))[:, ::step][:, :4] for film in films_NChw]
+    return torch.cat(rows, dim=1).flatten(0, 1)
