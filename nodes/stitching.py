@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import torch
 from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
-from server import PromptServer
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
@@ -29,6 +28,7 @@ from .decoding import check_samples, clips_of, decoded, frame_rate, temp_film, w
 from .latents import FPS_KEY, MEDIAN_KEY, Latent
 from .meters import film_meters
 from .sampling import AUTO
+from .shown import show_text
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
 from .streaming import file_inputs
 from .types import Reference, ReferenceType
@@ -185,8 +185,7 @@ class ClipStitcher(io.ComfyNode):
         images = _write(writer, frames, is_kept=cls._is_image_wanted())
         reading = None if meters is None else meters.finish()
         if reading is not None:
-            text = reading.text()
-            PromptServer.instance.send_progress_text(text, str(cls.hidden.unique_id))
+            show_text(reading.text(), node_id=cls.hidden.unique_id)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
             images,
