@@ -37,7 +37,7 @@ from ..emo_core.preflight.findings import (
     worst,
 )
 from ..emo_core.preflight.plan import FilmPlan, first_part
-from ..emo_core.preflight.report import Report
+from ..emo_core.preflight.report import VERDICTS, Report
 from ..emo_core.preflight.scratch import time_writing
 from ..emo_core.store.clips import LARGEST_BYTES
 from ..emo_core.video.median import MedianFilter
@@ -48,6 +48,7 @@ from .guider import ClipGuider
 from .network import CLIP_KEY
 from .paths import store_path, temp_folder
 from .sampling import AUTO, USUAL_SAMPLER, USUAL_SCHEDULER, film_inputs, guidance_input
+from .shown import show_text
 from .vae import check_vae
 
 WARN, STOP = "warn", "stop"
@@ -119,6 +120,7 @@ class Preflight(io.ComfyNode):
                     tooltip="The same and more as JSON: times in seconds, sizes in bytes.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -149,6 +151,8 @@ class Preflight(io.ComfyNode):
         if if_it_does_not_fit == STOP and report.verdict == REFUSED:
             raise InputError(f"{cls.NAME}: the film does not fit. {report.refusals()}")
         text = report.text()
+        # The node shows twelve lines at a time, and the verdict is the last.
+        show_text(f"{VERDICTS[report.verdict]}\n{text}", node_id=cls.hidden.unique_id)
         return io.NodeOutput(text, report.to_json(), ui=ui.PreviewText(text))
 
 

@@ -14,7 +14,6 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
-from server import PromptServer
 from torch import Tensor
 
 from ..emo_core.files.on_disk import TensorOnDisk
@@ -27,6 +26,7 @@ from .guider import ClipGuider
 from .latents import FILE_KEY, empty_latent
 from .paths import STORE_FOLDER, store_path, temp_folder
 from .retaking import takes_of
+from .shown import show_text
 from .sound import AudioDict, waveform_of
 from .streaming import write_film
 from .types import AudioType, FaceRegionType, ReferenceType, RetakeType, RetakeWire, SpeedType
@@ -291,7 +291,7 @@ class Sampler(io.ComfyNode):
     @classmethod
     def _tell(cls, text: str) -> None:
         """Show a text on the node."""
-        PromptServer.instance.send_progress_text(text, str(cls.hidden.unique_id))
+        show_text(text, node_id=cls.hidden.unique_id)
 
 
 class DDIM(io.ComfyNode):

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import torch
 from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
-from server import PromptServer
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
@@ -26,9 +25,10 @@ from ..emo_core.video.joining import joined_frames, joined_length, joined_sound
 from ..emo_core.video.median import median_filtered
 from ..emo_core.video.writer import Mp4Writer
 from .decoding import check_samples, clips_of, decoded, frame_rate, temp_film, with_progress
-from .latents import MEDIAN_KEY, Latent
+from .latents import FPS_KEY, MEDIAN_KEY, Latent
 from .meters import film_meters
 from .sampling import AUTO
+from .shown import show_text
 from .sound import AudioDict, audio_of, cut_or_padded, waveform_of
 from .streaming import file_inputs
 from .types import Reference, ReferenceType
@@ -153,7 +153,7 @@ class ClipStitcher(io.ComfyNode):
         connected = {name: latent for name, latent in latents.items() if latent is not None}
         clips = cls._clips(list(connected.values()), vae)
         noted = next(iter(connected.values()))
-        rate = frame_rate(noted, fps)
+        rate = cls._rate(list(connected.values()), fps)
         lengths = [len(clip) for clip in clips]
         num_frames = joined_length(lengths, crossfade=crossfade)
         if audio is None:
@@ -185,8 +185,7 @@ class ClipStitcher(io.ComfyNode):
         images = _write(writer, frames, is_kept=cls._is_image_wanted())
         reading = None if meters is None else meters.finish()
         if reading is not None:
-            text = reading.text()
-            PromptServer.instance.send_progress_text(text, str(cls.hidden.unique_id))
+            show_text(reading.text(), node_id=cls.hidden.unique_id)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(path)),
             images,
@@ -209,6 +208,19 @@ class ClipStitcher(io.ComfyNode):
         samples = [clip["samples"] for clip in clips]
         check_samples(samples[0], vae, node=cls.NAME)
         return samples
+
+    @classmethod
+    def _rate(cls, clips: list[Latent], fps: float) -> float:
+        """Frames per second: what was asked for, else that of the first clip."""
+        noted = sorted({clip[FPS_KEY] for clip in clips if FPS_KEY in clip})
+        if not fps and len(noted) > 1:
+            rates = " and ".join(f"{rate:g}" for rate in noted)
+            raise InputError(
+                f"{cls.NAME}: clips of {rates} frames per second are connected. Expected one rate, "
+                "since lips and sound of the others would drift apart; sample all clips at one, or "
+                "set fps."
+            )
+        return frame_rate(clips[0], fps)
 
     @classmethod
     def _sounds(cls, audios: dict[str, AudioDict], latents: list[str]) -> list[Waveform | None]:

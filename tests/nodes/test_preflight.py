@@ -29,6 +29,18 @@ def graph(pack, toy) -> Graph:
     return make_graph(pack, toy)
 
 
+@pytest.fixture(autouse=True)
+def listening(pack, monkeypatch):
+    """Hears what nodes show where no server runs."""
+    from server import PromptServer
+
+    class Listening:
+        def send_progress_text(self, text: str, node_id: str) -> None:
+            pass
+
+    monkeypatch.setattr(PromptServer, "instance", Listening(), raising=False)
+
+
 def preflight(graph: Graph, **changed) -> tuple[str, dict]:
     """The node's two outputs, the second read."""
     inputs = {
@@ -41,7 +53,7 @@ def preflight(graph: Graph, **changed) -> tuple[str, dict]:
         "if_it_does_not_fit": "warn",
     }
     with torch.inference_mode():
-        made = graph.node("Preflight").execute(**(inputs | changed))
+        made = graph.node("Preflight").PREPARE_CLASS_CLONE(None).execute(**(inputs | changed))
     report, data = made.args
     assert made.ui.as_dict() == {"text": (report,)}
     return report, json.loads(data)
@@ -227,6 +239,10 @@ def test_it_runs_alone_and_shows_its_text(server):
     assert run.status == "success", run.error
     (text,) = run.outputs["preflight"]["text"]
     assert text.startswith(f"film     {NUM_FRAMES} frames of 64x64 at 25 fps")
+    # Of an output node's text the front end shows nothing.
+    (shown,) = [data["text"] for data in run.of("text") if data["node_id"] == "preflight"]
+    verdict, _, table = shown.replace("\u2007", " ").partition("\n")
+    assert text.endswith(verdict) and table == text
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,17 @@ def test_colours_follow_the_portrait(server, toy, one_clip, strength):
         assert apart.abs().max() < 2 / 255
 
 
+def two_rates(**inputs):
+    """Two clips of one voice, the second sampled at 20 frames per second."""
+    prompt = joined_prompt(1, **{"latents.latent_1": ["slower", 0]}, **inputs)
+    heard = prompt["audio"]["inputs"] | {"fps": 20.0}
+    sampled = prompt["sampler"]["inputs"] | {"emo_audio": ["heard", 0]}
+    return prompt | {
+        "heard": node("EMO_AudioEncode", **heard),
+        "slower": node("EMO_Sampler", **sampled),
+    }
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
@@ -146,13 +157,22 @@ def test_colours_follow_the_portrait(server, toy, one_clip, strength):
             },
             "EMO Clip Stitcher: match_to is a batch of 15 images",
         ),
+        (
+            two_rates(),
+            "EMO Clip Stitcher: clips of 20 and 25 frames per second are connected",
+        ),
     ],
-    ids=["crossfade", "two sounds", "no clip", "many pictures"],
+    ids=["crossfade", "two sounds", "no clip", "many pictures", "two rates"],
 )
 def test_what_cannot_be_joined_is_explained(server, prompt, message):
     run = server.run(prompt)
     assert run.status == "error"
     assert message in run.error
+
+
+def test_clips_of_two_rates_play_at_the_one_that_is_asked_for(server):
+    run = succeeded(server, two_rates(fps=25.0))
+    assert len(images_of(server, run)) == 15 + 12
 
 
 @pytest.fixture(scope="module")

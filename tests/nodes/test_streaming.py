@@ -145,3 +145,4 @@ def test_the_stitcher_measures_on_demand(server):
     assert reading["num_frames"] == NUM_FRAMES and -1 <= reading["identity"] <= 1
     (text,) = [data["text"] for data in run.of("text") if data["node_id"] == "stitcher"]
     assert "identity" in text and "seam" in text
+    assert "  " not in text, "the front end makes one space of several"
