@@ -48,7 +48,10 @@ class Feeder:
 
     def draw(self, generator: torch.Generator, *, num_clips: int) -> Batch:
         """Draw clips, to where the networks are."""
-        batch = draw_batch(
+        device = self.networks.like.device
+        if self.data.latents.device != device:  # The loop moves the networks once it begins.
+            self.data = self.data.to(device)
+        return draw_batch(
             self.data,
             generator,
             num_clips=num_clips,
@@ -57,7 +60,6 @@ class Feeder:
             is_consecutive=self.feed.is_temporal,
             window_margin=self.networks.config.backbone.audio.window_margin,
         )
-        return batch.to(self.networks.like.device)
 
     def read(self, batch: Batch, generator: torch.Generator, *, is_dropping: bool) -> Reading:
         """Read reference and motion frames, and draw what is left out.

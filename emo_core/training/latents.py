@@ -140,9 +140,6 @@ class Batch:
     mouth: Tensor
     """[B, F, 1, h, w]: 1 where a latent lies in the mouth's box."""
 
-    def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
-
 
 def draw_batch(
     data: LatentClips,
