@@ -1,7 +1,7 @@
 """`train`: the demo checkpoint from nothing, one step after another.
 
 data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3 -> train export
--> train distil
+-> train distil or train adversarial, for few steps
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..checkpoints.load import load_networks, load_vae, save_vae
 from ..errors import InputError
 from ..evaluation.reader_task import READER_TRAINING, train_reader
 from ..training import presets
+from ..training.adversarial_task import AdversarialTask
 from ..training.distil_task import DistilTask
 from ..training.front_end import FrontEndTask
 from ..training.initialise import initialise
@@ -51,8 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     stage = steps.add_parser("stage", help="one of the paper's three stages")
     stage.add_argument("number", type=int, choices=sorted(STAGES))
-    stage.add_argument("--data", type=Path, required=True, metavar="FILE", help="from 'encode'")
-    stage.add_argument("--vae", type=Path, required=True, metavar="FILE")
     stage.add_argument("--front-end", type=Path, metavar="FILE", help="for stage 1")
     stage.add_argument(
         "--begin", type=Path, metavar="CHECKPOINT", help="the stage before; none for stage 1"
@@ -60,8 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stage.set_defaults(step=_train_stage)
 
     distil = steps.add_parser("distil", help="a checkpoint that needs few steps and no guidance")
-    distil.add_argument("--data", type=Path, required=True, metavar="FILE", help="from 'encode'")
-    distil.add_argument("--vae", type=Path, required=True, metavar="FILE")
     distil.add_argument(
         "--begin", type=Path, required=True, metavar="CHECKPOINT", help="the teacher"
     )
@@ -69,12 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     distil.add_argument("--lessons", type=int, help="instead of the demo's")
     distil.set_defaults(step=_distil)
 
+    adversarial = steps.add_parser(
+        "adversarial", help="all weights on, against a critic: sharp in few steps"
+    )
+    adversarial.add_argument("--begin", type=Path, required=True, metavar="CHECKPOINT")
+    adversarial.set_defaults(step=_adversarial)
+
     reader = steps.add_parser("reader", help="the reader of faces that evaluation uses")
     reader.add_argument("--people", type=int, default=2000)
     reader.add_argument("--vae", type=Path, metavar="FILE", help="through which some pictures pass")
     reader.set_defaults(step=_train_reader)
 
-    for trained in (vae, front_end, stage, distil, reader):
+    for reading in (stage, distil, adversarial):
+        reading.add_argument(
+            "--data", type=Path, required=True, metavar="FILE", help="from 'encode'"
+        )
+        reading.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    for trained in (vae, front_end, stage, distil, adversarial, reader):
         trained.add_argument("--out", type=Path, required=True, metavar="FOLDER")
         trained.add_argument("--resume", action="store_true", help="go on with the run in --out")
         trained.add_argument("--steps", type=int, help="instead of the demo's number of steps")
@@ -165,6 +173,20 @@ def _distil(options: argparse.Namespace) -> None:
     _fit(task, training, options)
     save_emo(task.finished(), options.out / "model.safetensors", dtype=torch.float16)
     save_file(task.lora(), options.out / "lora.safetensors")
+
+
+def _adversarial(options: argparse.Namespace) -> None:
+    training = _adjusted(presets.ADVERSARIAL, options)
+    networks = load_networks(options.begin)
+    task = AdversarialTask(
+        networks,
+        presets.ADVERSARY,
+        LatentClips.load(options.data),
+        vae=load_vae(options.vae, scale=networks.config.latent_scale),
+        num_clips=training.batch,
+    )
+    _fit(task, training, options)
+    save_emo(task.finished(), options.out / "model.safetensors", dtype=torch.float32)
 
 
 def _train_reader(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from ..checkpoints.emo import Networks
 from ..errors import InputError
@@ -130,10 +131,14 @@ def packed(images_NCHW: Tensor) -> Tensor:
     return images_NCHW.contiguous(memory_format=torch.channels_last)
 
 
-def errors_of(error_NChw: Tensor, batch: Batch, *, mouth_weight: float) -> dict[str, Tensor]:
+def errors_of(
+    error_NChw: Tensor, batch: Batch, *, mouth_weight: float, face_weight: float = 0.0
+) -> dict[str, Tensor]:
     """Means of a squared error: what is minimised, the plain mean, and that where the mouth is."""
     mouth_N1hw = batch.mouth.flatten(0, 1)
-    weight = 1.0 + mouth_weight * mouth_N1hw
+    face_B1hw = adaptive_avg_pool2d(batch.region, mouth_N1hw.shape[-2:])
+    face_N1hw = face_B1hw.repeat_interleave(batch.frames.shape[1], dim=0)
+    weight = 1.0 + mouth_weight * mouth_N1hw + face_weight * face_N1hw
     return {
         "loss": (error_NChw * weight).mean() / weight.mean(),
         "plain": error_NChw.mean(),

@@ -64,7 +64,12 @@ class StageTask:
         noisy = packed(signal * frames + spread * noise)
         prediction = self.networks.backbone(noisy, levels, conditions).float()
         error = (prediction - (signal * noise - spread * frames)).square()
-        return errors_of(error, batch, mouth_weight=self.stage.mouth_weight)
+        return errors_of(
+            error,
+            batch,
+            mouth_weight=self.stage.mouth_weight,
+            face_weight=self.stage.face_weight,
+        )
 
     def show(self, folder: Path, name: str) -> None:
         """Generate a few clips of the data set: reference, then true and generated frames."""

@@ -43,6 +43,8 @@ class Feed:
     """Standard deviation of noise on the motion latents, so that small errors do not add up."""
     mouth_weight: float = 0.0
     """Extra weight of the loss where the mouth is."""
+    face_weight: float = 0.0
+    """Extra weight of the loss in the region that the face moves in."""
 
 
 @dataclass(frozen=True, kw_only=True)

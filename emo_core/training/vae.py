@@ -3,7 +3,8 @@
 TAESD's networks from scratch, without its teacher: absolute error of pixels, of their local means
 and of their gradients, and noise on the latents so that the decoder forgives what a small backbone
 gets wrong.
-Convolutions do not care where they are, so crops of 64 pixels train networks for any size.
+Convolutions do not care where they are, so crops of 64 pixels train networks for any size. A
+decoder that goes on alone learns from a critic (`critic.py`) too, for edges as sharp as drawn ones.
 
 Letters: N crops, H and W rows and columns.
 """
@@ -23,6 +24,7 @@ from ..errors import InputError
 from ..models.vae import KLVAE, VAE
 from ..video.stills import contact_sheet, save_image
 from .clips import clip_paths, load_clip
+from .critic import Critic, balance, hinge_losses
 from .presets import LATENT_CHANNELS
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,13 @@ MEAN_SIZES = (4, 16)
 """Pixels over which local means are compared: colour is learned from these."""
 MOUTH_SHARE = 0.4
 """Share of crops that hold the mouth, where the reader's eye rests."""
+DECODER_MOUTH_SHARE = 0.75
+"""The same while the decoder goes on alone; eyes lie within such a crop as well."""
+CRITIC_WEIGHT = 0.3
+"""Length of the critic's gradient in the decoder's last layer, over that of the other errors."""
+CRITIC_FACTOR = 0.5
+"""Rate of the critic's learning over the decoder's."""
+CRITIC_WIDTHS, CRITIC_STRIDES = (48, 96, 128), (2, 2, 1)
 
 
 class VAETask:
@@ -64,7 +73,12 @@ class VAETask:
                 "layout, such as this command makes; give that."
             )
         self.vae = begin
-        self.network: nn.Module = self.vae
+        parts: dict[str, nn.Module] = {"vae": self.vae}
+        self.critic = None
+        if not self.is_encoder_learning:
+            self.critic = Critic(3, widths=CRITIC_WIDTHS, strides=CRITIC_STRIDES)
+            parts["critic"] = self.critic
+        self.network: nn.Module = nn.ModuleDict(parts)
         self.batch = batch
         frames, boxes = [], []
         for path in tqdm(clip_paths(clips_folder), desc="frames", unit="clip"):
@@ -79,11 +93,11 @@ class VAETask:
         return {
             name: parameter
             for name, parameter in self.network.named_parameters()
-            if self.is_encoder_learning or name.startswith("net.decoder.")
+            if self.is_encoder_learning or not name.startswith("vae.net.encoder.")
         }
 
     def rate_factor(self, name: str) -> float:
-        return 1.0
+        return CRITIC_FACTOR if name.startswith("critic.") else 1.0
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         device = next(self.network.parameters()).device
@@ -98,7 +112,14 @@ class VAETask:
         means = sum(F.avg_pool2d(error, size).abs().mean() for size in MEAN_SIZES)
         # The decoder's clamp holds latents within 3; a standard deviation of 1 uses that range.
         loss = pixel + means + GRADIENT_WEIGHT * gradient + 0.02 * (spread - 1.0).square()
-        return {"loss": loss, "pixel": pixel, "means": means, "spread": spread}
+        scalars = {"pixel": pixel, "means": means, "spread": spread}
+        if self.critic is None:
+            return {"loss": loss, **scalars}
+        of_critic, of_maker = hinge_losses(self.critic, target, decoded)
+        last_weight = self.vae.net.decoder.layers[-1].weight
+        factor = CRITIC_WEIGHT * balance(loss, of_maker, last_weight)
+        total = loss + factor * of_maker + of_critic
+        return {"loss": total, **scalars, "critic": of_critic, "factor": factor}
 
     def show(self, folder: Path, name: str) -> None:
         frames = self.frames_NHWC[:: max(1, len(self.frames_NHWC) // 8)][:8].float() / 255.0
@@ -113,11 +134,12 @@ class VAETask:
         """Draw (N, 3, CROP, CROP) of 0..1."""
         pick = torch.randint(len(self.frames_NHWC), (self.batch,), generator=generator)
         height, width = self.frames_NHWC.shape[1:3]
+        mouth_share = MOUTH_SHARE if self.is_encoder_learning else DECODER_MOUTH_SHARE
         crops = []
         for index in pick.tolist():
             top = int(torch.randint(height - CROP + 1, (1,), generator=generator))
             left = int(torch.randint(width - CROP + 1, (1,), generator=generator))
-            if float(torch.rand(1, generator=generator)) < MOUTH_SHARE:
+            if float(torch.rand(1, generator=generator)) < mouth_share:
                 x0, y0, x1, y1 = self.mouth_boxes_N4[index].tolist()
                 left = round((x0 + x1) / 2 * width - CROP / 2) + left // 4 - width // 16
                 top = round((y0 + y1) / 2 * height - CROP / 2) + top // 4 - height // 16

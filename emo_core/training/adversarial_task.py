@@ -1,0 +1,230 @@
+"""Adversarial training as a task of the loop: a few steps without guidance, sharp at once.
+
+The film's true frames are noised to one of the levels that a sampler of few steps visits. The
+network's one guess at the clean frames must be near the true ones, above all where the face is,
+and look true to a critic that sees each frame, its change to the next one and the reference. At
+times the noised frames come from the network's own step before, so that it learns to mend what
+it got wrong there.
+
+Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
+(arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's
+answer, and the critic is small and learned from nothing.
+
+Letters: B clips, F frames, N images (clips * frames), C channels, h and w of latents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints.emo import Networks
+from ..errors import InputError
+from ..models.vae import VAE
+from ..sampling.denoising import denoise
+from ..sampling.schedule import make_scheduler, set_steps
+from ..video.stills import contact_sheet, save_image
+from .critic import Critic, balance, hinge_losses
+from .feeding import Feeder, errors_of, film_rows, packed
+from .latents import Batch, LatentClips
+from .stages import FRONT_END, Feed, Stage, learning_parameters
+
+SOLVER = "ddim"
+CRITIC_WIDTHS = (64, 96, 128, 128)
+CRITIC_STRIDES = (1, 2, 1, 2)
+SHOWN_CLIPS = 6
+NUM_HELD_OUT = 8
+"""The data's last clips are only shown and measured."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adversary:
+    """How few steps are aimed at, and how much the critic counts."""
+
+    steps: int
+    """Of the sampler that the network is made for."""
+    critic_weight: float
+    """Length of the critic's gradient in the last layer, over that of the error."""
+    critic_factor: float
+    """Rate of the critic's learning over the network's."""
+    free_share: float
+    """Share of clips noised to any level, so that more steps stay possible."""
+    own_share: float
+    """Share of batches that begin one of the steps earlier, with a step of the network's own."""
+    first_weight: float
+    """Weight of the error at the first of the steps, where only noise is seen: the head's way is
+    anyone's guess there, and a strong error would make it the mean of all ways. At the last
+    step it is 1."""
+
+
+class AdversarialTask:
+    """Teach a checkpoint to guess clean frames that look true."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        adversary: Adversary,
+        data: LatentClips,
+        *,
+        vae: VAE,
+        num_clips: int,
+    ) -> None:
+        prediction = networks.config.diffusion.prediction_type
+        if prediction != "v_prediction":
+            raise InputError(
+                f"adversarial training: the checkpoint predicts {prediction!r}; expected "
+                "v_prediction, from which clean frames follow at pure noise too. Give another "
+                "checkpoint."
+            )
+        self.networks = networks
+        self.adversary = adversary
+        self.vae = vae
+        self.num_clips = num_clips
+        latent_channels = networks.config.backbone.unet.latent_channels
+        self.critic = Critic(3 * latent_channels, widths=CRITIC_WIDTHS, strides=CRITIC_STRIDES)
+        self.network: nn.Module = nn.ModuleDict({**networks.parts(), "critic": self.critic})
+        self.stage = adversarial_stage(networks)
+        taught, held_out = data.split(NUM_HELD_OUT)
+        self.feeder = Feeder(networks, self.stage, taught)
+        self.examiner = Feeder(networks, self.stage, held_out)
+        scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
+        self.alpha_bar = scheduler.alphas_cumprod.float()
+        set_steps(scheduler, adversary.steps)
+        self.levels = scheduler.timesteps.long()
+
+    def learning_parameters(self) -> dict[str, nn.Parameter]:
+        of_maker = dict(learning_parameters(self.networks.parts(), self.stage))
+        return of_maker | {f"critic.{k}": p for k, p in self.critic.named_parameters()}
+
+    def rate_factor(self, name: str) -> float:
+        return self.adversary.critic_factor if name.startswith("critic.") else 1.0
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = self.feeder.draw(generator, num_clips=self.num_clips)
+        made, weight_N111 = self.guess(self.feeder, batch, generator, is_dropping=True)
+        true = batch.frames.flatten(0, 1)
+        error = (made - true).square()
+        errors = errors_of(
+            weight_N111 * error,
+            batch,
+            mouth_weight=self.stage.mouth_weight,
+            face_weight=self.stage.face_weight,
+        )
+        of_critic, of_maker = hinge_losses(
+            self.critic, seen_by_critic(batch, true), seen_by_critic(batch, made)
+        )
+        factor = self.adversary.critic_weight * balance(
+            errors["loss"], of_maker, self.networks.backbone.conv_out.weight
+        )
+        return {
+            **errors,
+            "loss": errors["loss"] + factor * of_maker + of_critic,
+            "error": errors["loss"],
+            "critic": of_critic,
+            "factor": factor,
+        }
+
+    def guess(
+        self, feeder: Feeder, batch: Batch, generator: torch.Generator, *, is_dropping: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Noise a batch's frames and guess the clean ones.
+
+        Returns:
+            The guess (N, C, h, w), and the weight of its error (N, 1, 1, 1).
+        """
+        num_clips = len(batch.frames)
+        frames = batch.frames.flatten(0, 1)
+        reading = feeder.read(batch, generator, is_dropping=is_dropping)
+        conditions = feeder.prepare(self.networks.backbone, batch, reading)
+        noise = torch.randn(frames.shape, generator=generator).to(frames.device)
+        if float(torch.rand(1, generator=generator)) < self.adversary.own_share:
+            # Not from pure noise: there the network's film is another one than the data's.
+            place = torch.randint(2, len(self.levels), (num_clips,), generator=generator)
+            levels = self.levels[place].to(frames.device)
+            before = self.levels[place - 1].to(frames.device)
+            signal, spread = self._signal_and_spread(before, batch)
+            with torch.no_grad():
+                noisy = packed(signal * frames + spread * noise)
+                prediction = self.networks.backbone(noisy, before, conditions).float()
+            guess, noise = (
+                signal * noisy - spread * prediction,
+                signal * prediction + spread * noisy,
+            )
+        else:
+            grid = self.levels[torch.randint(len(self.levels), (num_clips,), generator=generator)]
+            free = torch.randint(len(self.alpha_bar), (num_clips,), generator=generator)
+            is_free = torch.rand(num_clips, generator=generator) < self.adversary.free_share
+            levels = torch.where(is_free, free, grid).to(frames.device)
+            guess = frames
+        signal, spread = self._signal_and_spread(levels, batch)
+        noisy = packed(signal * guess + spread * noise)
+        prediction = self.networks.backbone(noisy, levels, conditions).float()
+        first = self.adversary.first_weight
+        return signal * noisy - spread * prediction, first + (1.0 - first) * signal
+
+    def _signal_and_spread(self, levels_B: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Factors (N, 1, 1, 1) on clean frames and on noise."""
+        alpha_B = self.alpha_bar.to(levels_B.device)[levels_B]
+        alpha_N111 = alpha_B.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
+        return alpha_N111.sqrt(), (1 - alpha_N111).sqrt()
+
+    @torch.no_grad()
+    def show(self, folder: Path, name: str) -> None:
+        """Have held-out clips made: reference, true frames, those of few steps; and measure."""
+        generator = torch.Generator().manual_seed(1)
+        batch = self.examiner.draw(generator, num_clips=SHOWN_CLIPS)
+        reading = self.examiner.read(batch, generator, is_dropping=False)
+        conditions = self.examiner.prepare(self.networks.backbone, batch, reading)
+        frames = batch.frames.flatten(0, 1)
+        made = denoise(
+            lambda latents, timestep, _: self.networks.backbone(
+                packed(latents), timestep, conditions
+            ).float(),
+            torch.randn(frames.shape, generator=generator),
+            scheduler=make_scheduler(self.networks.config.diffusion, solver=SOLVER),
+            steps=self.adversary.steps,
+            device=frames.device,
+        )
+        pictures = self.vae.decode(film_rows(batch, frames, made).cpu())
+        save_image(contact_sheet(pictures, columns=9), folder / f"{name}.png")
+        errors = errors_of((made - frames).square(), batch, mouth_weight=0.0)
+        line = ", ".join(f"{key} {float(errors[key]):.5f}" for key in ("plain", "mouth"))
+        (folder / f"{name}.txt").write_text(f"few steps against the truth: {line}\n", "utf-8")
+
+    def finished(self) -> Networks:
+        """Return the networks, which say how they are to be sampled."""
+        sampling = dataclasses.replace(
+            self.networks.config.sampling, steps=self.adversary.steps, guidance=1.0, solver=SOLVER
+        )
+        config = dataclasses.replace(self.networks.config, sampling=sampling)
+        return dataclasses.replace(self.networks, config=config)
+
+
+def adversarial_stage(networks: Networks) -> Stage:
+    """What is fed and what learns: everything but the audio encoder."""
+    feed = Feed(
+        is_temporal=True,
+        is_audio_fed=True,
+        is_speed_fed=True,
+        num_frames=networks.config.sampling.clip_frames,
+        reference_dropout=0.03,
+        audio_dropout=0.03,
+        speed_dropout=0.1,
+        motion_dropout=0.4,
+        motion_noise=0.15,
+        mouth_weight=4.0,
+        face_weight=2.0,
+    )
+    return Stage(**dataclasses.asdict(feed), name="adversarial", learns=None, rests=(FRONT_END,))
+
+
+def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:
+    """Return what the critic judges: frames but the last of each clip, their change to the next
+    one, and the reference (B * (F - 1), 3 C, h, w)."""
+    frames = frames_NChw.unflatten(0, batch.frames.shape[:2])
+    now, after = frames[:, :-1], frames[:, 1:]
+    reference = batch.reference[:, None].expand_as(now)
+    return packed(torch.cat([now, after - now, reference], dim=2).flatten(0, 1))

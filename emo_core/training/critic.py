@@ -1,0 +1,73 @@
+"""A critic: a small network that tells pictures of the data from made ones, and so teaches detail.
+
+A squared or absolute error is smallest for the mean of all that could be true, which is blurred;
+the critic asks that what is made looks like one of them. Critic and maker learn in one backward
+pass: `hinge_losses` lets the gradient of each half reach only the network that it is for.
+
+Source: hinge losses and spectral norm (Miyato et al., arXiv 1802.05957), patches (Isola et al.,
+arXiv 1611.07004), the balance of the two gradients (Esser et al., arXiv 2012.09841, section 3.1).
+
+Letters: N images, C channels, H and W rows and columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
+
+SLOPE = 0.2
+LARGEST_BALANCE = 1e4
+STEADY = 1e-6
+"""Keeps the balance finite where a gradient vanishes."""
+
+
+class Critic(nn.Module):
+    """Images (N, C, H, W) -> one judgement per patch (N, 1, h, w); more is more like the data.
+
+    Args:
+        in_channels: C.
+        widths: of the hidden layers.
+        strides: of the hidden layers, as many.
+    """
+
+    def __init__(
+        self, in_channels: int, *, widths: tuple[int, ...], strides: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = in_channels
+        for width, stride in zip(widths, strides, strict=True):
+            conv = nn.Conv2d(before, width, 3, stride=stride, padding=1)
+            layers += [spectral_norm(conv), nn.LeakyReLU(SLOPE)]
+            before = width
+        layers.append(spectral_norm(nn.Conv2d(before, 1, 3, padding=1)))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.layers(images_NCHW)
+
+
+def hinge_losses(critic: Critic, true: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the critic minimises and what the maker of `made` minimises.
+
+    The first reaches only the critic's weights, the second only `made`.
+    """
+    of_critic = (1.0 - critic(true)).relu().mean() + (1.0 + critic(made.detach())).relu().mean()
+    resting = {name: parameter.detach() for name, parameter in critic.named_parameters()}
+    of_maker = -functional_call(critic, resting, (made,)).mean()
+    return of_critic, of_maker
+
+
+def balance(main: Tensor, other: Tensor, last_weight: Tensor) -> Tensor:
+    """Return the factor on a loss that makes its gradient in `last_weight` as long as the main's.
+
+    Args:
+        main, other: scalars that `last_weight`, that of the maker's last layer, leads to.
+    """
+    of_main, of_other = (
+        torch.autograd.grad(loss, last_weight, retain_graph=True)[0].norm()
+        for loss in (main, other)
+    )
+    return (of_main / (of_other + STEADY)).clamp(max=LARGEST_BALANCE).detach()

@@ -1,0 +1,197 @@
+"""Adversarial training: who learns from what, where the noised frames come from, what comes out."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_networks
+from tiny_data import toy_data
+from torch import Tensor, nn
+
+from emo_core.checkpoints.emo import Networks, save_emo
+from emo_core.checkpoints.load import load_networks
+from emo_core.errors import InputError
+from emo_core.models.vae import VAE
+from emo_core.sampling.schedule import make_scheduler, set_steps
+from emo_core.training import adversarial_task
+from emo_core.training.adversarial_task import AdversarialTask, Adversary, seen_by_critic
+from emo_core.training.critic import Critic, balance, hinge_losses
+from emo_core.training.loop import LoopSettings, fit
+
+ADVERSARY = Adversary(
+    steps=4,
+    critic_weight=0.5,
+    critic_factor=1.0,
+    free_share=0.0,
+    own_share=0.0,
+    first_weight=0.3,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_clip_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adversarial_task, "NUM_HELD_OUT", 1)
+
+
+def toy_task(networks: Networks | None = None, **changed: float) -> AdversarialTask:
+    torch.manual_seed(0)
+    return AdversarialTask(
+        tiny_networks() if networks is None else networks,
+        dataclasses.replace(ADVERSARY, **changed),
+        toy_data(),
+        vae=VAE(scale=1.0),
+        num_clips=2,
+    )
+
+
+def numbered(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def toy_critic() -> Critic:
+    torch.manual_seed(0)
+    return Critic(3, widths=(8, 8), strides=(1, 2))
+
+
+def test_each_loss_reaches_only_the_network_that_it_is_for() -> None:
+    critic = toy_critic()
+    true, made = torch.randn(2, 4, 3, 8, 8, generator=numbered(0))
+    made.requires_grad_(True)
+    of_critic, of_maker = hinge_losses(critic, true, made)
+    of_maker.backward()
+    assert made.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in critic.parameters())
+    made.grad = None
+    of_critic.backward()
+    assert made.grad is None
+    assert all(parameter.grad is not None for parameter in critic.parameters())
+
+
+def test_maker_and_critic_pull_in_opposite_directions() -> None:
+    critic = toy_critic()
+    true, made = torch.randn(2, 4, 3, 8, 8, generator=numbered(0))
+    made.requires_grad_(True)
+    before = critic(made).mean()
+    _, of_maker = hinge_losses(critic, true, made)
+    (gradient,) = torch.autograd.grad(of_maker, made)
+    assert critic(made - 0.1 * gradient / gradient.norm()).mean() > before
+
+
+def test_a_critic_tells_the_data_from_what_is_not() -> None:
+    critic = toy_critic()
+    optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    generator = numbered(0)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        """Sharp pictures, and their blurred means."""
+        sharp = torch.randint(2, (8, 3, 8, 8), generator=generator).float() * 2 - 1
+        return sharp, nn.functional.avg_pool2d(sharp, 3, stride=1, padding=1)
+
+    for _ in range(60):
+        loss, _ = hinge_losses(critic, *draw())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    sharp, blurred = draw()
+    assert critic(sharp).mean() > 0.5
+    assert critic(blurred).mean() < -0.5
+
+
+def test_balance_makes_the_gradients_of_one_length() -> None:
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    main, other = (weight * torch.tensor([3.0, 4.0])).sum(), weight[0] * 20.0
+    assert float(balance(main, other, weight)) == pytest.approx(5.0 / 20.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_what_is_noised(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth at a level of the grid; or the network's own step of DDIM from the level before."""
+    task = toy_task(own_share=float(is_own))
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    seen: list[tuple[Tensor, Tensor]] = []
+    answers: list[Tensor] = []
+    forward = task.networks.backbone.forward
+
+    def spy(latents: Tensor, levels: Tensor, conditions: object) -> Tensor:
+        seen.append((latents, levels))
+        answers.append(forward(latents, levels, conditions).detach())
+        return answers[-1]
+
+    monkeypatch.setattr(task.networks.backbone, "forward", spy)
+    guess, weight = task.guess(task.feeder, batch, numbered(1), is_dropping=False)
+    latents, levels = seen[-1]
+    scheduler = make_scheduler(task.networks.config.diffusion, solver="ddim")
+    set_steps(scheduler, ADVERSARY.steps)
+    grid = scheduler.timesteps.tolist()
+    frames = batch.frames
+    assert len(seen) == 1 + is_own
+    for clip, level in enumerate(levels.tolist()):
+        assert level in (grid[2:] if is_own else grid)
+        part = slice(clip * frames.shape[1], (clip + 1) * frames.shape[1])
+        alpha = scheduler.alphas_cumprod[level]
+        if is_own:
+            before = grid[grid.index(level) - 1]
+            assert int(seen[0][1][clip]) == before
+            expected = scheduler.step(answers[0][part], before, seen[0][0][part]).prev_sample
+            torch.testing.assert_close(latents[part], expected, rtol=1e-4, atol=1e-5)
+        else:
+            noise = (latents[part] - alpha.sqrt() * frames[clip]) / (1 - alpha).sqrt()
+            assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
+        clean = alpha.sqrt() * latents[part] - (1 - alpha).sqrt() * answers[-1][part]
+        torch.testing.assert_close(guess[part], clean, rtol=1e-4, atol=1e-5)
+        assert float(weight[part].unique()) == pytest.approx(0.3 + 0.7 * float(alpha.sqrt()))
+
+
+def test_the_critic_sees_frames_their_change_and_the_reference() -> None:
+    task = toy_task()
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    channels = batch.frames.shape[2]
+    seen = seen_by_critic(batch, batch.frames.flatten(0, 1)).unflatten(0, (2, -1))
+    now, change, reference = seen.split(channels, dim=2)
+    torch.testing.assert_close(now, batch.frames[:, :-1])
+    torch.testing.assert_close(now + change, batch.frames[:, 1:])
+    torch.testing.assert_close(reference[:, -1], batch.reference)
+
+
+def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=30, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
+    torch.manual_seed(0)
+    networks = tiny_networks()
+    kept = {k: v.clone() for k, v in networks.front_end.state_dict().items()}
+
+    def error_of(task: AdversarialTask) -> float:
+        losses = []
+        for seed in range(6):
+            batch = task.feeder.draw(numbered(seed), num_clips=2)
+            with torch.no_grad():
+                made, _ = task.guess(task.feeder, batch, numbered(seed), is_dropping=False)
+            losses.append(float((made - batch.frames.flatten(0, 1)).square().mean()))
+        return sum(losses) / len(losses)
+
+    task = toy_task(networks, own_share=0.3, free_share=0.3)
+    before = error_of(task)
+    fit(task, settings, tmp_path / "run")
+    assert error_of(task) < before
+    assert all(torch.equal(v, kept[k]) for k, v in networks.front_end.state_dict().items())
+    assert (tmp_path / "run" / "samples" / "0000030.png").is_file()
+
+    again = toy_task(tiny_networks())
+    fit(again, settings, tmp_path / "run", resume=True)
+    for name, parameter in task.learning_parameters().items():
+        assert torch.equal(parameter, again.learning_parameters()[name]), name
+
+    path = tmp_path / "model.safetensors"
+    save_emo(task.finished(), path, dtype=torch.float32)
+    sampling = load_networks(path).config.sampling
+    assert (sampling.steps, sampling.guidance, sampling.solver) == (4, 1.0, "ddim")
+
+
+def test_checkpoints_that_predict_noise_are_refused() -> None:
+    networks = tiny_networks()
+    diffusion = dataclasses.replace(
+        networks.config.diffusion, prediction_type="epsilon", rescale_betas_zero_snr=False
+    )
+    config = dataclasses.replace(networks.config, diffusion=diffusion)
+    with pytest.raises(InputError, match="v_prediction"):
+        toy_task(dataclasses.replace(networks, config=config))
