@@ -20,11 +20,13 @@ from tqdm import tqdm
 from ..assets import FACE_READER
 from ..errors import InputError
 from ..files.replace import explaining_os_errors, replacing
+from ..video.animation import save_animation
 from ..video.stills import save_image
 from .cases import Case, CaseSet, make_cases
 from .films import drawn_speed, read_film
 from .page import draw_page
 from .reader import LoadedReader, load_reader
+from .reel import GREATEST_NUM_FILMS, Shot, draw_reel, shot_of
 from .results import Results, Times, details, measure_films
 from .seeds import summarise
 
@@ -61,7 +63,9 @@ def evaluate(
     switched_off: Sequence[str] = (),
     reader_path: Path = FACE_READER,
 ) -> dict[str, object]:
-    """Make all films, measure them, and write `metrics.json` and `page.png` into `out_folder`.
+    """Make all films, measure them, and write the results into `out_folder`.
+
+    These are `metrics.json`, `page.png`, and `films.webp`, the first talk films side by side.
 
     Args:
         animate: the model.
@@ -86,7 +90,8 @@ def evaluate(
     with explaining_os_errors(out_folder):
         out_folder.mkdir(parents=True, exist_ok=True)
     loaded = load_reader(reader_path)
-    by_seed = []
+    by_seed: list[Results] = []
+    shots: list[Shot] = []
     for seed in seeds:
         cases = make_cases(
             num_clips=num_clips,
@@ -97,7 +102,9 @@ def evaluate(
             speed_seconds=speed_seconds,
             long_seconds=long_seconds,
         )
-        by_seed.append(_measure(animate, cases, loaded=loaded, clip_frames=clip_frames))
+        by_seed.append(
+            _measure(animate, cases, loaded=loaded, clip_frames=clip_frames, shots=shots)
+        )
     summary = summarise(by_seed)
     about = {} if about is None else dict(about)
     report = {
@@ -123,14 +130,21 @@ def evaluate(
     with replacing(out_folder / "metrics.json") as path, explaining_os_errors(path):
         path.write_text(json.dumps(_rounded(report), indent=2) + "\n", encoding="utf-8")
     save_image(page, out_folder / "page.png", comment=f"Evaluation of {title}")
+    comment = f"Films of {title}"
+    save_animation(draw_reel(shots), out_folder / "films.webp", fps=fps, comment=comment)
     logger.info("%s: %s", out_folder, summary.metrics)
     return report
 
 
 def _measure(
-    animate: Animate, cases: CaseSet, *, loaded: LoadedReader, clip_frames: int
+    animate: Animate,
+    cases: CaseSet,
+    *,
+    loaded: LoadedReader,
+    clip_frames: int,
+    shots: list[Shot],
 ) -> Results:
-    """Make and read the films of one seed."""
+    """Make and read the films of one seed, and fill `shots` with the first films of all."""
     all_cases = [*cases.talk, *cases.speed, cases.long]
     films = []
     sampling_s = making_s = 0.0
@@ -142,6 +156,8 @@ def _measure(
             making_s += time.perf_counter() - start_s
             sampling_s += made.sampling_s
             films.append(read_film(case, made.frames, reader=loaded.reader))
+            if len(shots) < GREATEST_NUM_FILMS and case in cases.talk:
+                shots.append(shot_of(case, made.frames))
             progress.update(case.num_frames)
     return measure_films(
         films,

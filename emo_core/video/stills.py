@@ -57,7 +57,7 @@ class PngSequenceWriter:
             file = self._temporary / f"frame_{self.num_written:06d}.png"
             image = Image.fromarray(frame.numpy())
             # A low compression level: twice as fast for files a few per cent larger.
-            content = _encoded(image, format="PNG", pnginfo=self._info, compress_level=3)
+            content = encoded(image, format="PNG", pnginfo=self._info, compress_level=3)
             with explaining_os_errors(self.folder):
                 file.write_bytes(content)
             self.num_written += 1
@@ -114,9 +114,9 @@ def save_image(image: Image.Image, path: str | Path, *, comment: str = "") -> No
     path = Path(path)
     check_image_path(path)
     if path.suffix.lower() == ".png":
-        content = _encoded(image, format="PNG", pnginfo=_png_info(comment))
+        content = encoded(image, format="PNG", pnginfo=_png_info(comment))
     else:
-        content = _encoded(
+        content = encoded(
             image,
             format="JPEG",
             quality=JPEG_QUALITY,
@@ -141,7 +141,7 @@ def check_image_path(path: Path) -> None:
     check_target(path)
 
 
-def _encoded(image: Image.Image, **options: object) -> bytes:
+def encoded(image: Image.Image, **options: object) -> bytes:
     """Encode in memory: writing to a file itself, Pillow hides why the system refused."""
     buffer = io.BytesIO()
     image.save(buffer, **options)

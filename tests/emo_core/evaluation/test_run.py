@@ -125,6 +125,8 @@ def test_what_is_written(true_report, folder):
     with Image.open(folder / "page.png") as page:
         assert page.width == 1400 and page.height > 700
         assert "generated" in page.info["Comment"]
+    with Image.open(folder / "films.webp") as films:
+        assert films.n_frames == 100 and films.info["duration"] == 40
 
 
 def test_the_readers_own_error_of_speed_stands_beside(true_report):

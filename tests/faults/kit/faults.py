@@ -186,7 +186,7 @@ FAULTS: dict[str, Callable[[Fault], AbstractContextManager[None]]] = {
     "kill behind an entry": lambda f: at_call(ClipStore, "_make_room", f.number, _kill),
     "kill in the film": lambda f: _in_the_film(f, _kill),
     "kill at the film's end": lambda f: at_call(Mp4Writer, "_finish", 1, _kill),
-    "kill in a picture": lambda f: at_call(emo_core.video.stills, "_encoded", f.number, _kill),
+    "kill in a picture": lambda f: at_call(emo_core.video.stills, "encoded", f.number, _kill),
     "stop in a step": lambda f: at_call(Backbone, "forward", f.number, _STOP),
     "stop in an entry": lambda f: _in_an_entry(f, _STOP),
     "stop in the film": lambda f: _in_the_film(f, _STOP),
