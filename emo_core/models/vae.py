@@ -33,16 +33,19 @@ class VAE(nn.Module):
         self.scale = scale
         self.net = AutoencoderTiny(latent_channels=latent_channels) if net is None else net
 
-    def encode(self, images_NHWC: Tensor) -> Tensor:
-        """Return (N, channels, H / 8, W / 8), in the dtype of the weights."""
+    def encode(self, images_NHWC: Tensor, *, chunk: int = 16) -> Tensor:
+        """Return (N, channels, H / 8, W / 8), in the dtype of the weights, `chunk` at a time."""
         height, width = images_NHWC.shape[1:3]
         if height % PIXELS_PER_LATENT or width % PIXELS_PER_LATENT:
             raise InputError(
                 f"VAE: pictures of {width}x{height} pixels; both sides must be multiples of "
                 f"{PIXELS_PER_LATENT}. Choose such a size."
             )
-        pixels = images_NHWC.movedim(-1, 1).float() * 2.0 - 1.0
-        return self._to_latents(pixels.to(self._dtype())) * self.scale
+        parts = [
+            self._to_latents((part.movedim(-1, 1).float() * 2.0 - 1.0).to(self._dtype()))
+            for part in images_NHWC.split(chunk)
+        ]
+        return torch.cat(parts) * self.scale
 
     def decode(self, latents_NChw: Tensor, *, chunk: int = 16) -> Tensor:
         """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time."""

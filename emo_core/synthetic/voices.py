@@ -17,6 +17,7 @@ from ..errors import InputError
 from .acoustics import random_background, random_equalizer, random_room
 from .articulation import ARTICULATION_CHANNELS, articulate
 from .espeak import Phoneme, speak
+from .manner import MANNERS, MOUTH_REACH, Manner, in_manner
 from .rhythm import rap
 from .singing import Song, random_singer, sing
 from .texts import (
@@ -98,6 +99,9 @@ class Utterance:
 
     kind: Kind
 
+    manner: Manner = "plain"
+    """A whisper hardly opens the mouth, a shout opens it wide."""
+
 
 @dataclass(frozen=True)
 class _Speaker:
@@ -113,7 +117,9 @@ class _Speaker:
     """Sound is stretched to so many parts in STRETCH_PARTS: more is a larger, slower person."""
 
 
-def random_utterance(split: str, index: int, *, seconds: float) -> Utterance:
+def random_utterance(
+    split: str, index: int, *, seconds: float, manner: Manner = "plain"
+) -> Utterance:
     """The utterance of this number: about 75 % speech, 20 % song, 5 % no voice at all.
 
     Voices are recorded in rooms of all kinds, near and far, with and without noise, hum or music
@@ -123,15 +129,17 @@ def random_utterance(split: str, index: int, *, seconds: float) -> Utterance:
         split: "train", "validation" or "test".
         index: 0 and up.
         seconds: gives exactly round(seconds * sample rate) samples.
+        manner: the same words of the same speaker, whispered or shouted.
 
     Raises:
-        InputError: unknown split, negative index, no length, or espeak-ng is missing.
+        InputError: unknown split or manner, negative index, no length, or espeak-ng is missing.
     """
     check_split(split)
-    if index < 0 or seconds <= 0:
+    if index < 0 or seconds <= 0 or manner not in MANNERS:
         raise InputError(
-            f"utterance: got index {index} and a length of {seconds} s. Expected an index of 0 or "
-            "more and a length above 0."
+            f"utterance: got index {index}, a length of {seconds} s and manner {manner!r}. "
+            "Expected an index of 0 or more, a length above 0 and a manner of "
+            f"{', '.join(MANNERS)}."
         )
     rng = np.random.default_rng([SPLITS.index(split), index])
     choice = rng.random()
@@ -145,7 +153,9 @@ def random_utterance(split: str, index: int, *, seconds: float) -> Utterance:
         utterance = _random_speech(rng, split=split, language=language, seconds=seconds)
     if not utterance.phonemes:
         utterance = _silence(seconds)
-    return replace(utterance, samples=_recorded(rng, utterance.samples))
+    breath = np.random.default_rng([SPLITS.index(split), index, len(KINDS) + 1])
+    voice = in_manner(manner, utterance.samples, breath, sample_rate_hz=SAMPLE_RATE_HZ)
+    return replace(utterance, manner=manner, samples=_recorded(rng, voice))
 
 
 def utterance_of_kind(
@@ -192,7 +202,10 @@ def articulation(utterance: Utterance, *, fps: float, num_frames: int) -> np.nda
     Returns:
         (num_frames, 5) float32, columns as in ARTICULATION_CHANNELS; closed after the end.
     """
-    return articulate(utterance.phonemes, fps=fps, num_frames=num_frames)
+    mouth_FC = articulate(utterance.phonemes, fps=fps, num_frames=num_frames)
+    opening = ARTICULATION_CHANNELS.index("mouth_open")
+    mouth_FC[:, opening] = np.minimum(MOUTH_REACH[utterance.manner] * mouth_FC[:, opening], 1.0)
+    return mouth_FC
 
 
 def _silence(seconds: float) -> Utterance:

@@ -1,8 +1,8 @@
 """Clips that the project draws and voices itself: `python -m emo_core data`.
 
 Every clip is a new person with a new voice: clip number i of a split is portrait i and utterance
-i of that split, so splits share neither. Its motion is independent of its voice, since EMO steers
-the head by speed alone.
+i of that split, so splits share neither. The head's motion is independent of the voice, since EMO
+steers it by speed alone; brows, lids and cheeks go with the voice.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from ..face.motion import angular_speed, rotation_matrices
 from ..synthetic.drawing import FaceState, draw, face_box, mouth_box
+from ..synthetic.expression import expressive
+from ..synthetic.manner import MANNERS
 from ..synthetic.motion import face_states, random_motion
 from ..synthetic.portrait import Portrait, random_portrait
-from ..synthetic.voices import articulation, random_utterance
+from ..synthetic.voices import Utterance, articulation, random_utterance, utterance_of_kind
 from .clips import ARTICULATION_RATE_HZ, SOUND_RATE_HZ, Clip, save_clip
 
 SOUND_SECONDS = 4.0
@@ -30,11 +32,25 @@ STEADY_SHARE = 0.7
 """Share of clips whose speed is constant; in the others it glides between two values."""
 RESTING_SHARE = 0.6
 """Share of reference pictures with closed lips."""
+RHYTHM_SHARE = 0.1
+MANNER_SHARES = (0.8, 0.1, 0.1)
+"""Of the other voices, in the order of MANNERS."""
+VOICE, EXPRESSION = 9, 10
+"""What a clip's chance of these begins with, apart from all other."""
 
 
 def clip_generator(split: str, index: int) -> np.random.Generator:
     """Return the source of what is random in a clip besides its portrait and its voice."""
     return np.random.default_rng([zlib.crc32(split.encode()), index, 7])
+
+
+def clip_utterance(split: str, index: int) -> Utterance:
+    """Return the voice of a clip: that of its number, now and then whispered, shouted, or rap."""
+    rng = np.random.default_rng([zlib.crc32(split.encode()), index, VOICE])
+    if rng.random() < RHYTHM_SHARE:
+        return utterance_of_kind("rhythm", split, index, seconds=SOUND_SECONDS)
+    manner = MANNERS[rng.choice(len(MANNERS), p=MANNER_SHARES)]
+    return random_utterance(split, index, seconds=SOUND_SECONDS, manner=manner)
 
 
 def random_speed(rng: np.random.Generator, num_frames: int) -> np.ndarray:
@@ -74,12 +90,14 @@ def make_clip(
     """Draw and voice clip number `index` of a split. The same arguments give the same clip."""
     rng = clip_generator(split, index)
     portrait = random_portrait(split, index)
-    utterance = random_utterance(split, index, seconds=SOUND_SECONDS)
+    utterance = clip_utterance(split, index)
     first_frame = int(rng.integers(0, round(SOUND_SECONDS * fps) - num_frames + 1))
     shapes = articulation(utterance, fps=fps, num_frames=round(SOUND_SECONDS * fps))
     motion = random_motion(
         rng, num_frames=num_frames, fps=fps, speed_deg_s=random_speed(rng, num_frames)
     )
+    of_face = np.random.default_rng([zlib.crc32(split.encode()), index, EXPRESSION])
+    motion = expressive(motion, utterance.phonemes, of_face, fps=fps, first_frame=first_frame)
     states = face_states(motion, shapes[first_frame : first_frame + num_frames])
     rotations = rotation_matrices(motion.yaw_deg, motion.pitch_deg, motion.roll_deg)
     samples = torchaudio.functional.resample(
