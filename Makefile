@@ -64,7 +64,7 @@ train: setup
 		--begin $(RUNS)/stage1/model.safetensors --out $(RUNS)/stage2 --resume
 	$(EMO) train stage 3 --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
 		--begin $(RUNS)/stage2/model.safetensors --out $(RUNS)/stage3 --resume
-	$(EMO) train export --checkpoint $(RUNS)/stage3/model.safetensors \
+	$(EMO) train adversarial --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
+		--begin $(RUNS)/stage3/model.safetensors --out $(RUNS)/adversarial --resume
+	$(EMO) train export --checkpoint $(RUNS)/adversarial/model.safetensors \
 		--vae $(RUNS)/vae/vae.safetensors --data $(RUNS)/latents.safetensors --out $(RUNS)/export
-	$(EMO) train distil --data $(RUNS)/latents.safetensors --vae $(RUNS)/export/vae/emo_demo_vae.safetensors \
-		--begin $(RUNS)/export/emo/emo_demo.safetensors --out $(RUNS)/distil --resume

@@ -1,7 +1,7 @@
 """`train`: the demo checkpoint from nothing, one step after another.
 
-data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3 -> train export
--> train distil or train adversarial, for few steps
+data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3
+-> train adversarial -> train export; train distil is for checkpoints whose weights stay as they are
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _export(options: argparse.Namespace) -> None:
     networks = load_networks(options.checkpoint)
     vae = load_vae(options.vae, scale=networks.config.latent_scale)
     preview = fit_preview(LatentClips.load(options.data), vae)
-    config = dataclasses.replace(networks.config, latent_preview=preview, sampling=presets.SAMPLING)
+    config = dataclasses.replace(networks.config, latent_preview=preview)
     networks = dataclasses.replace(networks, config=config)
     for path in (options.out / name for name in ("emo", "vae", "loras")):
         path.mkdir(parents=True, exist_ok=True)

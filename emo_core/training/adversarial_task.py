@@ -215,7 +215,7 @@ def adversarial_stage(networks: Networks) -> Stage:
         speed_dropout=0.1,
         motion_dropout=0.4,
         motion_noise=0.15,
-        mouth_weight=4.0,
+        mouth_weight=8.0,
         face_weight=2.0,
     )
     return Stage(**dataclasses.asdict(feed), name="adversarial", learns=None, rests=(FRONT_END,))
