@@ -1,4 +1,4 @@
-"""Adversarial training as a task of the loop: a few steps without guidance, sharp at once.
+"""Adversarial training as a task of the loop: a few steps with little or no guidance.
 
 The film's true frames are noised to one of the levels that a sampler of few steps visits. The
 network's one guess at the clean frames must be near the true ones, above all where the face is,
@@ -46,6 +46,9 @@ class Adversary:
 
     steps: int
     """Of the sampler that the network is made for."""
+    guidance: float
+    """That the finished checkpoint asks for; 1 is none. It learns without, but for the few batches
+    in which conditions are left out."""
     critic_weight: float
     """Length of the critic's gradient in the last layer, over that of the error."""
     critic_factor: float
@@ -197,7 +200,10 @@ class AdversarialTask:
     def finished(self) -> Networks:
         """Return the networks, which say how they are to be sampled."""
         sampling = dataclasses.replace(
-            self.networks.config.sampling, steps=self.adversary.steps, guidance=1.0, solver=SOLVER
+            self.networks.config.sampling,
+            steps=self.adversary.steps,
+            guidance=self.adversary.guidance,
+            solver=SOLVER,
         )
         config = dataclasses.replace(self.networks.config, sampling=sampling)
         return dataclasses.replace(self.networks, config=config)

@@ -88,6 +88,7 @@ ADVERSARIAL = Training(
 )
 ADVERSARY = Adversary(
     steps=4,
+    guidance=1.5,
     critic_weight=0.15,
     critic_factor=3.0,
     free_share=0.2,

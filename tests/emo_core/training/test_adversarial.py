@@ -21,6 +21,7 @@ from emo_core.training.loop import LoopSettings, fit
 
 ADVERSARY = Adversary(
     steps=4,
+    guidance=1.25,
     critic_weight=0.5,
     critic_factor=1.0,
     free_share=0.0,
@@ -184,7 +185,7 @@ def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_emo(task.finished(), path, dtype=torch.float32)
     sampling = load_networks(path).config.sampling
-    assert (sampling.steps, sampling.guidance, sampling.solver) == (4, 1.0, "ddim")
+    assert (sampling.steps, sampling.guidance, sampling.solver) == (4, 1.25, "ddim")
 
 
 def test_checkpoints_that_predict_noise_are_refused() -> None:
