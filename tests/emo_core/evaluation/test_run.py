@@ -126,6 +126,7 @@ def test_what_is_written(true_report, folder):
         assert page.width == 1400 and page.height > 700
         assert "generated" in page.info["Comment"]
     with Image.open(folder / "films.webp") as films:
+        films.load()  # Only then its duration is known.
         assert films.n_frames == 100 and films.info["duration"] == 40
 
 
