@@ -24,11 +24,10 @@ from torch import Tensor, nn
 from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..models.vae import VAE
-from ..sampling.denoising import denoise
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .critic import Critic, balance, hinge_losses
-from .feeding import Feeder, errors_of, film_rows, packed
+from .feeding import Feeder, errors_of, film_rows, packed, sample_frames
 from .latents import Batch, LatentClips
 from .stages import FRONT_END, Feed, Stage, learning_parameters
 
@@ -182,14 +181,13 @@ class AdversarialTask:
         reading = self.examiner.read(batch, generator, is_dropping=False)
         conditions = self.examiner.prepare(self.networks.backbone, batch, reading)
         frames = batch.frames.flatten(0, 1)
-        made = denoise(
-            lambda latents, timestep, _: self.networks.backbone(
-                packed(latents), timestep, conditions
-            ).float(),
-            torch.randn(frames.shape, generator=generator),
-            scheduler=make_scheduler(self.networks.config.diffusion, solver=SOLVER),
+        made = sample_frames(
+            self.networks,
+            batch,
+            conditions,
+            generator,
+            solver=SOLVER,
             steps=self.adversary.steps,
-            device=frames.device,
         )
         pictures = self.vae.decode(film_rows(batch, frames, made).cpu())
         save_image(contact_sheet(pictures, columns=9), folder / f"{name}.png")

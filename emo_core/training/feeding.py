@@ -15,6 +15,8 @@ from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..models.backbone import Backbone
 from ..models.unet import Conditions, Features
+from ..sampling.denoising import denoise
+from ..sampling.schedule import make_scheduler
 from .latents import Batch, LatentClips, draw_batch
 from .stages import Feed
 
@@ -145,6 +147,29 @@ def errors_of(
         "mouth": (error_NChw * mouth_N1hw).sum()
         / (mouth_N1hw.sum() * error_NChw.shape[1]).clamp(min=1.0),
     }
+
+
+@torch.no_grad()
+def sample_frames(
+    networks: Networks,
+    batch: Batch,
+    conditions: Conditions,
+    generator: torch.Generator,
+    *,
+    solver: str,
+    steps: int,
+) -> Tensor:
+    """Sample a batch's frames (N, C, h, w) from noise, without guidance."""
+    frames = batch.frames.flatten(0, 1)
+    return denoise(
+        lambda latents, timestep, _: networks.backbone(
+            packed(latents), timestep, conditions
+        ).float(),
+        torch.randn(frames.shape, generator=generator),
+        scheduler=make_scheduler(networks.config.diffusion, solver=solver),
+        steps=steps,
+        device=frames.device,
+    )
 
 
 def film_rows(batch: Batch, *films_NChw: Tensor) -> Tensor:

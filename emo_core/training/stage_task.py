@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from ..checkpoints.emo import Networks
 from ..models.vae import VAE
-from ..sampling.denoising import denoise
 from ..sampling.schedule import make_scheduler
 from ..video.stills import contact_sheet, save_image
-from .feeding import Feeder, errors_of, film_rows, packed
+from .feeding import Feeder, errors_of, film_rows, packed, sample_frames
 from .latents import LatentClips
 from .stages import Stage, learning_parameters, rate_factor
 
@@ -78,14 +77,8 @@ class StageTask:
         reading = self.feeder.read(batch, generator, is_dropping=False)
         conditions = self.feeder.prepare(self.networks.backbone, batch, reading)
         frames = batch.frames.flatten(0, 1)
-        made = denoise(
-            lambda latents, timestep, _: self.networks.backbone(
-                latents, timestep, conditions
-            ).float(),
-            torch.randn(frames.shape, generator=generator),
-            scheduler=make_scheduler(self.networks.config.diffusion, solver="dpm++2m"),
-            steps=SHOWN_STEPS,
-            device=frames.device,
+        made = sample_frames(
+            self.networks, batch, conditions, generator, solver="dpm++2m", steps=SHOWN_STEPS
         )
         pictures = self.vae.decode(film_rows(batch, frames, made).cpu())
         save_image(contact_sheet(pictures, columns=9), folder / f"{name}.png")
