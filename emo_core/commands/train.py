@@ -23,6 +23,11 @@ from ..training.adversarial_task import AdversarialTask
 from ..training.distil_task import DistilTask
 from ..training.front_end import FrontEndTask
 from ..training.initialise import initialise
+from ..training.latent_reader import (
+    LatentReaderTask,
+    load_latent_reader,
+    save_latent_reader,
+)
 from ..training.latents import LatentClips, encode_clips
 from ..training.loop import Task, fit
 from ..training.lora import amplifying_lora
@@ -48,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     front_end = steps.add_parser("front-end", help="the audio encoder, from generated voices")
     front_end.add_argument("--voices", type=int, default=2500)
+    front_end.add_argument(
+        "--begin", type=Path, metavar="CHECKPOINT", help="go on with this one's audio encoder"
+    )
     front_end.set_defaults(step=_train_front_end)
 
     stage = steps.add_parser("stage", help="one of the paper's three stages")
@@ -66,10 +74,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     distil.add_argument("--lessons", type=int, help="instead of the demo's")
     distil.set_defaults(step=_distil)
 
+    latent_reader = steps.add_parser(
+        "latent-reader", help="a reader of mouths in latents, for adversarial training"
+    )
+    latent_reader.set_defaults(step=_train_latent_reader)
+
     adversarial = steps.add_parser(
         "adversarial", help="all weights on, against a critic: sharp in few steps"
     )
     adversarial.add_argument("--begin", type=Path, required=True, metavar="CHECKPOINT")
+    adversarial.add_argument(
+        "--latent-reader", type=Path, required=True, metavar="FILE", help="from 'latent-reader'"
+    )
     adversarial.set_defaults(step=_adversarial)
 
     reader = steps.add_parser("reader", help="the reader of faces that evaluation uses")
@@ -77,12 +93,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reader.add_argument("--vae", type=Path, metavar="FILE", help="through which some pictures pass")
     reader.set_defaults(step=_train_reader)
 
-    for reading in (stage, distil, adversarial):
+    for reading in (stage, distil, latent_reader, adversarial):
         reading.add_argument(
             "--data", type=Path, required=True, metavar="FILE", help="from 'encode'"
         )
-        reading.add_argument("--vae", type=Path, required=True, metavar="FILE")
-    for trained in (vae, front_end, stage, distil, adversarial, reader):
+    for showing in (stage, distil, adversarial):
+        showing.add_argument("--vae", type=Path, required=True, metavar="FILE")
+    for trained in (vae, front_end, stage, distil, latent_reader, adversarial, reader):
         trained.add_argument("--out", type=Path, required=True, metavar="FOLDER")
         trained.add_argument("--resume", action="store_true", help="go on with the run in --out")
         trained.add_argument("--steps", type=int, help="instead of the demo's number of steps")
@@ -122,7 +139,12 @@ def _train_vae(options: argparse.Namespace) -> None:
 
 def _train_front_end(options: argparse.Namespace) -> None:
     training = _adjusted(presets.HEARING, options)
-    task = FrontEndTask(presets.FRONT_END, num_voices=options.voices, batch=training.batch)
+    task = FrontEndTask(
+        presets.FRONT_END,
+        num_voices=options.voices,
+        batch=training.batch,
+        begin=None if options.begin is None else load_networks(options.begin).front_end,
+    )
     _fit(task, training, options)
     save_file(task.front_end.state_dict(), options.out / "front_end.safetensors")
 
@@ -175,13 +197,22 @@ def _distil(options: argparse.Namespace) -> None:
     save_file(task.lora(), options.out / "lora.safetensors")
 
 
+def _train_latent_reader(options: argparse.Namespace) -> None:
+    training = _adjusted(presets.LATENT_READER, options)
+    task = LatentReaderTask(LatentClips.load(options.data), batch=training.batch)
+    _fit(task, training, options)
+    save_latent_reader(task.reader, options.out / "latent_reader.safetensors")
+
+
 def _adversarial(options: argparse.Namespace) -> None:
     training = _adjusted(presets.ADVERSARIAL, options)
     networks = load_networks(options.begin)
+    latent_channels = networks.config.backbone.unet.latent_channels
     task = AdversarialTask(
         networks,
         presets.ADVERSARY,
         LatentClips.load(options.data),
+        reader=load_latent_reader(options.latent_reader, latent_channels=latent_channels),
         vae=load_vae(options.vae, scale=networks.config.latent_scale),
         num_clips=training.batch,
     )

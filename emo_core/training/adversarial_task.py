@@ -2,13 +2,15 @@
 
 The film's true frames are noised to one of the levels that a sampler of few steps visits. The
 network's one guess at the clean frames must be near the true ones, above all where the face is,
-and look true to a critic that sees each frame, its change to the next one and the reference. At
-times the noised frames come from the network's own step before, so that it learns to mend what
-it got wrong there.
+look true to a critic that sees each frame, its change from the one before and the reference, and
+show a resting `LatentReader` the mouth and expression that the truth has. At times the noised
+frames come from the network's own step before, and the motion frames from what it made of them
+when they were last a lesson, so that it learns to mend what it got wrong there.
 
 Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
 (arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's
-answer, and the critic is small and learned from nothing.
+answer, and the critic is small and learned from nothing. Motion frames of the network's own are
+in the spirit of self forcing (Huang et al., arXiv 2506.08009).
 
 Letters: B clips, F frames, N images (clips * frames), C channels, h and w of latents.
 """
@@ -27,16 +29,20 @@ from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .critic import Critic, balance, hinge_losses
-from .feeding import Feeder, errors_of, film_rows, packed, sample_frames
-from .latents import Batch, LatentClips
+from .feeding import Feeder, Reading, errors_of, film_rows, packed, sample_frames
+from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors
+from .latents import NUM_HELD_OUT, Batch, LatentClips
 from .stages import FRONT_END, Feed, Stage, learning_parameters
 
 SOLVER = "ddim"
 CRITIC_WIDTHS = (64, 96, 128, 128)
 CRITIC_STRIDES = (1, 2, 1, 2)
 SHOWN_CLIPS = 6
-NUM_HELD_OUT = 8
-"""The data's last clips are only shown and measured."""
+READING_NOISE = 0.1
+"""Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
+LEAST_SIGNAL = 0.25
+"""Guesses from noisier frames follow another head's way than the data's, and do not become motion
+frames."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,10 @@ class Adversary:
     """Share of clips noised to any level, so that more steps stay possible."""
     own_share: float
     """Share of batches that begin one of the steps earlier, with a step of the network's own."""
+    own_motion_share: float
+    """Share of clips whose motion frames are those that the network last made of them."""
+    reading_weight: float
+    """Length of the reading's gradient in the last layer, over that of the error."""
     first_weight: float
     """Weight of the error at the first of the steps, where only noise is seen: the head's way is
     anyone's guess there, and a strong error would make it the mean of all ways. At the last
@@ -71,6 +81,7 @@ class AdversarialTask:
         adversary: Adversary,
         data: LatentClips,
         *,
+        reader: LatentReader,
         vae: VAE,
         num_clips: int,
     ) -> None:
@@ -83,6 +94,7 @@ class AdversarialTask:
             )
         self.networks = networks
         self.adversary = adversary
+        self.reader = reader
         self.vae = vae
         self.num_clips = num_clips
         latent_channels = networks.config.backbone.unet.latent_channels
@@ -92,6 +104,8 @@ class AdversarialTask:
         taught, held_out = data.split(NUM_HELD_OUT)
         self.feeder = Feeder(networks, self.stage, taught)
         self.examiner = Feeder(networks, self.stage, held_out)
+        self.made = taught.latents.clone()
+        """[K, F, C, h, w]: what the network last made of the frames; at first they themselves."""
         scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
         self.alpha_bar = scheduler.alphas_cumprod.float()
         set_steps(scheduler, adversary.steps)
@@ -106,8 +120,13 @@ class AdversarialTask:
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         batch = self.feeder.draw(generator, num_clips=self.num_clips)
-        made, weight_N111 = self.guess(self.feeder, batch, generator, is_dropping=True)
+        fed = self._with_own_motion(batch, generator)
+        reading = self.feeder.read(fed, generator, is_dropping=True)
+        made, signal_N111 = self.guess(self.feeder, fed, reading, generator)
+        self._remember(batch, made, signal_N111)
         true = batch.frames.flatten(0, 1)
+        first = self.adversary.first_weight
+        weight_N111 = first + (1.0 - first) * signal_N111
         error = (made - true).square()
         errors = errors_of(
             weight_N111 * error,
@@ -116,30 +135,31 @@ class AdversarialTask:
             face_weight=self.stage.face_weight,
         )
         of_critic, of_maker = hinge_losses(
-            self.critic, seen_by_critic(batch, true), seen_by_critic(batch, made)
+            self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
         )
-        factor = self.adversary.critic_weight * balance(
-            errors["loss"], of_maker, self.networks.backbone.conv_out.weight
-        )
+        of_reader = self._reading_error(batch, made, signal_N111, reading, generator)
+        last = self.networks.backbone.conv_out.weight
+        factor = self.adversary.critic_weight * balance(errors["loss"], of_maker, last)
+        reader_factor = self.adversary.reading_weight * balance(errors["loss"], of_reader, last)
         return {
             **errors,
-            "loss": errors["loss"] + factor * of_maker + of_critic,
+            "loss": errors["loss"] + factor * of_maker + reader_factor * of_reader + of_critic,
             "error": errors["loss"],
             "critic": of_critic,
-            "factor": factor,
+            "reading": of_reader,
         }
 
     def guess(
-        self, feeder: Feeder, batch: Batch, generator: torch.Generator, *, is_dropping: bool
+        self, feeder: Feeder, batch: Batch, reading: Reading, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Noise a batch's frames and guess the clean ones.
 
         Returns:
-            The guess (N, C, h, w), and the weight of its error (N, 1, 1, 1).
+            The guess (N, C, h, w), and the factor on the clean frames in what it was made from
+            (N, 1, 1, 1), 0 for pure noise.
         """
         num_clips = len(batch.frames)
         frames = batch.frames.flatten(0, 1)
-        reading = feeder.read(batch, generator, is_dropping=is_dropping)
         conditions = feeder.prepare(self.networks.backbone, batch, reading)
         noise = torch.randn(frames.shape, generator=generator).to(frames.device)
         if float(torch.rand(1, generator=generator)) < self.adversary.own_share:
@@ -164,8 +184,51 @@ class AdversarialTask:
         signal, spread = self._signal_and_spread(levels, batch)
         noisy = packed(signal * guess + spread * noise)
         prediction = self.networks.backbone(noisy, levels, conditions).float()
-        first = self.adversary.first_weight
-        return signal * noisy - spread * prediction, first + (1.0 - first) * signal
+        return signal * noisy - spread * prediction, signal
+
+    def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Put what the network last made of the motion frames in the place of some of them."""
+        chance = torch.rand(len(batch.motion), generator=generator).to(batch.motion.device)
+        is_own = (chance < self.adversary.own_motion_share)[:, None, None, None, None]
+        own = self._remembered()[batch.clip_B[:, None], batch.motion_BM].to(batch.motion)
+        return dataclasses.replace(batch, motion=torch.where(is_own, own, batch.motion))
+
+    def _remember(self, batch: Batch, made: Tensor, signal_N111: Tensor) -> None:
+        made = made.detach().unflatten(0, batch.frames.shape[:2])
+        kept_B = signal_N111.unflatten(0, batch.frames.shape[:2])[:, 0, 0, 0, 0] >= LEAST_SIGNAL
+        clip_B1 = batch.clip_B[kept_B][:, None]
+        self._remembered()[clip_B1, batch.frame_BF[kept_B]] = made[kept_B].half()
+
+    def _remembered(self) -> Tensor:
+        self.made = self.made.to(self.feeder.data.latents.device)
+        return self.made
+
+    def _reading_error(
+        self,
+        batch: Batch,
+        made: Tensor,
+        signal_N111: Tensor,
+        reading: Reading,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """How far what is read off the made frames is from the truth.
+
+        The mouth follows from the voice at any noise; the expression, and a mouth without a voice,
+        only from what is left of the true frames.
+        """
+        noise = torch.randn(made.shape, generator=generator).to(made)
+        reader = self.reader.to(made.device)
+        errors_NS = signal_errors(
+            reader(made + READING_NOISE * noise), batch.face_signals.flatten(0, 1)
+        )
+        signal_N1 = signal_N111[:, :, 0, 0]
+        is_heard_B = reading.is_audio_kept_B
+        if is_heard_B is None:
+            is_heard_B = torch.ones_like(batch.begins_film_B)
+        is_heard_N1 = is_heard_B.repeat_interleave(batch.frames.shape[1])[:, None]
+        mouth, expression = errors_NS.tensor_split([NUM_MOUTH_SIGNALS], dim=1)
+        mouth = torch.where(is_heard_N1, mouth, signal_N1 * mouth)
+        return torch.cat([mouth, signal_N1 * expression], dim=1).mean()
 
     def _signal_and_spread(self, levels_B: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Factors (N, 1, 1, 1) on clean frames and on noise."""
@@ -226,9 +289,14 @@ def adversarial_stage(networks: Networks) -> Stage:
 
 
 def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:
-    """Return what the critic judges: frames but the last of each clip, their change to the next
-    one, and the reference (B * (F - 1), 3 C, h, w)."""
+    """Return what the critic judges: frames, their change from the one before, which for the first
+    of a clip is the last motion frame, and the reference (B * F, 3 C, h, w).
+
+    The first frame of a film has changed by nothing.
+    """
     frames = frames_NChw.unflatten(0, batch.frames.shape[:2])
-    now, after = frames[:, :-1], frames[:, 1:]
-    reference = batch.reference[:, None].expand_as(now)
-    return packed(torch.cat([now, after - now, reference], dim=2).flatten(0, 1))
+    begins_B111 = batch.begins_film_B[:, None, None, None]
+    lead = torch.where(begins_B111, frames[:, 0], batch.motion[:, -1])
+    before = torch.cat([lead[:, None], frames[:, :-1]], dim=1)
+    reference = batch.reference[:, None].expand_as(frames)
+    return packed(torch.cat([frames, frames - before, reference], dim=2).flatten(0, 1))

@@ -4,7 +4,7 @@ Whatever makes clips, drawing or a film of a real face, writes these tensors; no
 where they came from.
 
 Letters: F frames, R reference pictures, H and W rows and columns, N sound samples, K articulation
-samples.
+samples, E columns of expression.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ..errors import InputError
 
 SOUND_RATE_HZ = 16000
 ARTICULATION_RATE_HZ = 50
+EXPRESSION_COLUMNS = ("blink_left", "blink_right", "brow_raise", "gaze_x", "gaze_y", "smile")
+"""As in `synthetic.face_state`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Clip:
     articulation: Tensor
     """float32 [K, 5]: true mouth shapes at 50 Hz from the start of the sound; K is 0 where
     unknown (a film of a real face)."""
+    expression: Tensor
+    """float32 [F, E]: EXPRESSION_COLUMNS of each frame; or [0, E] where unknown."""
 
 
 TENSORS = (
@@ -54,6 +58,7 @@ TENSORS = (
     "mouth_boxes",
     "speed_deg_s",
     "articulation",
+    "expression",
 )
 
 

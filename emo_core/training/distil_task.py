@@ -28,15 +28,13 @@ from ..pipeline import USUAL_SOLVER
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .feeding import Feeder, errors_of, film_rows, packed
-from .latents import LatentClips
+from .latents import NUM_HELD_OUT, LatentClips
 from .lora import Adapter, adapted_twin, adapter_lora, merged
 from .stages import Feed
 from .teaching import Lesson, Teacher
 
 SOLVER = "ddim"
 """A jump is a step of DDIM, which reads nothing but the present."""
-NUM_HELD_OUT = 8
-"""The data's last clips are only shown and measured."""
 SHOWN_CLIPS = 4
 
 

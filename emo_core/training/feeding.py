@@ -62,14 +62,14 @@ class Feeder:
             num_motion=self.num_motion,
             is_consecutive=self.feed.is_temporal,
             window_margin=self.networks.config.backbone.audio.window_margin,
+            beginning_share=self.feed.motion_dropout,
         )
 
     def read(self, batch: Batch, generator: torch.Generator, *, is_dropping: bool) -> Reading:
         """Read reference and motion frames, and draw what is left out.
 
         Args:
-            is_dropping: whether conditions are left out and motion frames are made noisy. Some
-                samples begin a film in any case.
+            is_dropping: whether conditions are left out and motion frames are made noisy.
         """
         feed = self.feed
         num_clips = len(batch.frames)
@@ -87,8 +87,7 @@ class Feeder:
             noise = torch.randn(batch.motion.shape, generator=generator).to(batch.motion)
             seen = batch.motion + (feed.motion_noise if is_dropping else 0.0) * noise
             motion = self.networks.reference_net(packed(seen.flatten(0, 1)))
-            begins_film = torch.rand(num_clips, generator=generator) < feed.motion_dropout
-            keep = (~begins_film).to(noise).repeat_interleave(batch.motion.shape[1])
+            keep = (~batch.begins_film_B).to(noise).repeat_interleave(batch.motion.shape[1])
             motion = {name: value * keep[:, None, None] for name, value in motion.items()}
         return Reading(
             reference=reference,

@@ -11,8 +11,12 @@ Letters: B utterances, N samples, T steps of 20 ms, A articulation channels.
 from __future__ import annotations
 
 import logging
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
@@ -21,22 +25,33 @@ from tqdm import tqdm
 from ..audio.encoder import normalized
 from ..audio.front_end import SAMPLE_RATE_HZ, STEP_SAMPLES, FrontEnd
 from ..config import FrontEndConfig
-from ..synthetic.voices import ARTICULATION_CHANNELS, articulation, random_utterance
+from ..synthetic.voices import ARTICULATION_CHANNELS, articulation
+from .generate import SOUND_SECONDS, clip_utterance
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 4.0
 CROP_STEPS = 100
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
 
 
 class FrontEndTask:
-    """Hear the articulation of generated voices."""
+    """Hear the articulation of generated voices, those of the clips: plain, whispered, shouted,
+    sung and rap.
+
+    Args:
+        begin: an encoder to go on with; None begins a new one.
+    """
 
     def __init__(
-        self, config: FrontEndConfig, *, num_voices: int, batch: int, num_held_out: int = 64
+        self,
+        config: FrontEndConfig,
+        *,
+        num_voices: int,
+        batch: int,
+        num_held_out: int = 64,
+        begin: FrontEnd | None = None,
     ) -> None:
-        self.front_end = FrontEnd(config)
+        self.front_end = FrontEnd(config) if begin is None else begin
         self.reader = nn.Linear(config.width, len(ARTICULATION_CHANNELS))
         self.network: nn.Module = nn.ModuleDict(
             {"front_end": self.front_end, "reader": self.reader}
@@ -86,14 +101,21 @@ class FrontEndTask:
 
 def _voices(split: str, count: int) -> tuple[Tensor, Tensor]:
     """Return sound (B, N) at 16 kHz, normalised as at inference, and shapes (B, T, A)."""
-    sounds, shapes = [], []
-    num_steps = round(SECONDS * SAMPLE_RATE_HZ) // STEP_SAMPLES
-    for index in tqdm(range(count), desc=f"{split} voices", unit="voice"):
-        utterance = random_utterance(split, index, seconds=SECONDS)
-        sound = torchaudio.functional.resample(
-            torch.from_numpy(utterance.samples), utterance.sample_rate_hz, SAMPLE_RATE_HZ
-        )
-        sounds.append(normalized(sound[: num_steps * STEP_SAMPLES]))
-        rate = SAMPLE_RATE_HZ / STEP_SAMPLES
-        shapes.append(torch.from_numpy(articulation(utterance, fps=rate, num_frames=num_steps)))
-    return torch.stack(sounds), torch.stack(shapes)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(partial(_voice, split), range(count), chunksize=8)
+        voices = list(tqdm(made, total=count, desc=f"{split} voices", unit="voice"))
+    sounds, shapes = (
+        torch.stack([torch.from_numpy(v) for v in kind]) for kind in zip(*voices, strict=True)
+    )
+    return sounds, shapes
+
+
+def _voice(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
+    torch.set_num_threads(1)
+    utterance = clip_utterance(split, index)
+    num_steps = round(SOUND_SECONDS * SAMPLE_RATE_HZ) // STEP_SAMPLES
+    sound = torchaudio.functional.resample(
+        torch.from_numpy(utterance.samples), utterance.sample_rate_hz, SAMPLE_RATE_HZ
+    )
+    shapes = articulation(utterance, fps=SAMPLE_RATE_HZ / STEP_SAMPLES, num_frames=num_steps)
+    return normalized(sound[: num_steps * STEP_SAMPLES]).numpy(), shapes

@@ -24,7 +24,13 @@ from ..synthetic.manner import MANNERS
 from ..synthetic.motion import face_states, random_motion
 from ..synthetic.portrait import Portrait, random_portrait
 from ..synthetic.voices import Utterance, articulation, random_utterance, utterance_of_kind
-from .clips import ARTICULATION_RATE_HZ, SOUND_RATE_HZ, Clip, save_clip
+from .clips import (
+    ARTICULATION_RATE_HZ,
+    EXPRESSION_COLUMNS,
+    SOUND_RATE_HZ,
+    Clip,
+    save_clip,
+)
 
 SOUND_SECONDS = 4.0
 HIGHEST_SPEED_DEG_S = 60.0
@@ -120,6 +126,9 @@ def make_clip(
                 fps=ARTICULATION_RATE_HZ,
                 num_frames=round(SOUND_SECONDS * ARTICULATION_RATE_HZ),
             )
+        ),
+        expression=torch.from_numpy(
+            np.stack([getattr(motion, name) for name in EXPRESSION_COLUMNS], axis=1)
         ),
     )
 

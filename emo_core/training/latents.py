@@ -4,7 +4,7 @@ Frames are encoded once by the VAE and sound once by the audio encoder; a stage 
 from memory.
 
 Letters: K clips, F frames, R reference pictures, M motion frames, B clips of a batch, h and w of
-latents, L audio layers, D feature width, W window in frames.
+latents, L audio layers, D feature width, W window in frames, S face signals.
 """
 
 from __future__ import annotations
@@ -23,10 +23,20 @@ from ..errors import InputError
 from ..face.region import boxes_to_mask
 from ..models.vae import VAE
 from ..precision import is_half_slow
-from .clips import clip_paths, load_clip
+from ..synthetic.articulation import ARTICULATION_CHANNELS
+from .clips import (
+    ARTICULATION_RATE_HZ,
+    EXPRESSION_COLUMNS,
+    Clip,
+    clip_paths,
+    load_clip,
+)
 
 REFERENCE_PICTURE_SHARE = 0.6
 """Share of samples whose reference is another picture of the person, not a frame of the clip."""
+FACE_SIGNALS = (*ARTICULATION_CHANNELS, *EXPRESSION_COLUMNS)
+NUM_HELD_OUT = 8
+"""The data's last clips are only shown and measured."""
 LARGEST_CHUNK = 64
 """Pictures that an accelerator encodes at once."""
 LARGEST_GROWTH = 0.15
@@ -50,6 +60,8 @@ class LatentClips:
     """[K, F, 4]."""
     speed_deg_s: Tensor
     """[K, F]."""
+    face_signals: Tensor
+    """[K, F, S]: FACE_SIGNALS of each frame; NaN where unknown."""
     latent_scale: Tensor
     """[]: what the VAE's latents were multiplied by, so that they vary by about 1."""
 
@@ -95,7 +107,15 @@ def encode_clips(
     """
     columns: dict[str, list[Tensor]] = {
         name: []
-        for name in ("latents", "references", "audio", "face_boxes", "mouth_boxes", "speed_deg_s")
+        for name in (
+            "latents",
+            "references",
+            "audio",
+            "face_boxes",
+            "mouth_boxes",
+            "speed_deg_s",
+            "face_signals",
+        )
     }
     device = next(vae.parameters()).device
     is_slow = is_half_slow(torch.bfloat16, device)
@@ -116,6 +136,7 @@ def encode_clips(
         columns["face_boxes"].append(clip.face_boxes)
         columns["mouth_boxes"].append(clip.mouth_boxes)
         columns["speed_deg_s"].append(clip.speed_deg_s)
+        columns["face_signals"].append(face_signals(clip))
     joined = {name: torch.stack(values) for name, values in columns.items()}
     if latent_scale is None:
         scale = 1.0 / joined["latents"].float().std()
@@ -126,6 +147,23 @@ def encode_clips(
     return LatentClips(**joined, latent_scale=scale)
 
 
+def face_signals(clip: Clip) -> Tensor:
+    """Return FACE_SIGNALS of a clip's frames, [F, S]; NaN where the clip does not know them."""
+    num_frames, num_shapes = len(clip.frames), len(clip.articulation)
+    signals = torch.full((num_frames, len(FACE_SIGNALS)), torch.nan)
+    if num_shapes:
+        center_s = (clip.first_frame + torch.arange(num_frames) + 0.5) / clip.fps
+        place = (center_s * ARTICULATION_RATE_HZ - 0.5).clamp(0, num_shapes - 1)
+        before = place.long().clamp(max=max(0, num_shapes - 2))
+        after = (before + 1).clamp(max=num_shapes - 1)
+        share = (place - before)[:, None]
+        shapes = (1 - share) * clip.articulation[before] + share * clip.articulation[after]
+        signals[:, : len(ARTICULATION_CHANNELS)] = shapes
+    if len(clip.expression):
+        signals[:, len(ARTICULATION_CHANNELS) :] = clip.expression
+    return signals
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one training step reads."""
@@ -134,6 +172,8 @@ class Batch:
     """[B, F, 4, h, w] clean latents."""
     motion: Tensor
     """[B, M, 4, h, w]: the frames just before; M is 0 for single images."""
+    begins_film_B: Tensor
+    """bool [B]: whether the clip is shown as the first of a film; its `motion` means nothing."""
     reference: Tensor
     """[B, 4, h, w]."""
     audio_windows: Tensor
@@ -144,6 +184,14 @@ class Batch:
     """[B, 1, H, W]: pixels."""
     mouth: Tensor
     """[B, F, 1, h, w]: 1 where a latent lies in the mouth's box."""
+    face_signals: Tensor
+    """[B, F, S]."""
+    clip_B: Tensor
+    """Which clips of the data these are,"""
+    frame_BF: Tensor
+    """which of their frames are shown,"""
+    motion_BM: Tensor
+    """and which lead them."""
 
 
 def draw_batch(
@@ -155,6 +203,7 @@ def draw_batch(
     num_motion: int,
     is_consecutive: bool,
     window_margin: int,
+    beginning_share: float = 0.0,
 ) -> Batch:
     """Draw clips by chance, on the device of the data.
 
@@ -162,19 +211,23 @@ def draw_batch(
         generator: on the CPU, so that every device draws the same.
         is_consecutive: frames in a row, led by `num_motion` frames; otherwise any frames of the
             clip, and `num_motion` must be 0.
+        beginning_share: of consecutive samples that begin a film, from 0 to 1.
     """
     device = data.latents.device
     total = data.latents.shape[1]
     height, width = data.latents.shape[-2:]
     clip_B = torch.randint(len(data.latents), (num_clips,), generator=generator)
     if is_consecutive:
-        num_starts = total - num_frames - num_motion + 1
-        start_B = torch.randint(num_starts, (num_clips,), generator=generator) + num_motion
+        begins_film_B = torch.rand(num_clips, generator=generator) < beginning_share
+        least_B = torch.where(begins_film_B, 0, num_motion)
+        place_B = torch.rand(num_clips, generator=generator)
+        start_B = least_B + (place_B * (total - num_frames - least_B + 1)).long()
         frame_BF = start_B[:, None] + torch.arange(num_frames)
     else:
+        begins_film_B = torch.ones(num_clips, dtype=torch.bool)
         start_B = torch.zeros(num_clips, dtype=torch.long)
         frame_BF = torch.rand(num_clips, total, generator=generator).argsort(1)[:, :num_frames]
-    motion_BM = start_B[:, None] + torch.arange(-num_motion, 0)
+    motion_BM = (start_B[:, None] + torch.arange(-num_motion, 0)).clamp(min=0)
     window_BFW = frame_BF[..., None] + torch.arange(-window_margin, window_margin + 1)
     growth_B = LARGEST_GROWTH * torch.rand(num_clips, generator=generator).to(device)
     reference = _draw_references(data, clip_B, generator)
@@ -193,11 +246,16 @@ def draw_batch(
     return Batch(
         frames=data.latents[clip_B1, frame_BF].float(),
         motion=data.latents[clip_B1, motion_BM].float(),
+        begins_film_B=begins_film_B.to(device),
         reference=reference,
         audio_windows=data.audio[clip_B11, window_BFW].float(),
         speed_windows=data.speed_deg_s[clip_B11, window_BFW],
         region=region_BHW[:, None],
         mouth=boxes_to_mask(mouth_BF14, height=height, width=width)[:, :, None],
+        face_signals=data.face_signals[clip_B1, frame_BF],
+        clip_B=clip_B1[:, 0],
+        frame_BF=frame_BF,
+        motion_BM=motion_BM,
     )
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from emo_core.training.latents import LatentClips
+from emo_core.training.latents import FACE_SIGNALS, LatentClips
 
 CLIPS, FRAMES, SIDE = 3, 15, 8
 
@@ -23,5 +23,6 @@ def toy_data(seed: int = 0) -> LatentClips:
         face_boxes=box,
         mouth_boxes=box * 0.5 + 0.25,
         speed_deg_s=30 * torch.rand(CLIPS, FRAMES, generator=generator),
+        face_signals=torch.rand(CLIPS, FRAMES, len(FACE_SIGNALS), generator=generator),
         latent_scale=torch.tensor(1.0),
     )

@@ -15,8 +15,14 @@ from emo_core.errors import InputError
 from emo_core.models.vae import VAE
 from emo_core.sampling.schedule import make_scheduler, set_steps
 from emo_core.training import adversarial_task
-from emo_core.training.adversarial_task import AdversarialTask, Adversary, seen_by_critic
+from emo_core.training.adversarial_task import (
+    LEAST_SIGNAL,
+    AdversarialTask,
+    Adversary,
+    seen_by_critic,
+)
 from emo_core.training.critic import Critic, balance, hinge_losses
+from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader
 from emo_core.training.loop import LoopSettings, fit
 
 ADVERSARY = Adversary(
@@ -26,6 +32,8 @@ ADVERSARY = Adversary(
     critic_factor=1.0,
     free_share=0.0,
     own_share=0.0,
+    own_motion_share=0.0,
+    reading_weight=0.5,
     first_weight=0.3,
 )
 
@@ -41,6 +49,7 @@ def toy_task(networks: Networks | None = None, **changed: float) -> AdversarialT
         tiny_networks() if networks is None else networks,
         dataclasses.replace(ADVERSARY, **changed),
         toy_data(),
+        reader=LatentReader(4).eval().requires_grad_(False),
         vae=VAE(scale=1.0),
         num_clips=2,
     )
@@ -120,7 +129,8 @@ def test_what_is_noised(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         return answers[-1]
 
     monkeypatch.setattr(task.networks.backbone, "forward", spy)
-    guess, weight = task.guess(task.feeder, batch, numbered(1), is_dropping=False)
+    reading = task.feeder.read(batch, numbered(1), is_dropping=False)
+    guess, signal = task.guess(task.feeder, batch, reading, numbered(1))
     latents, levels = seen[-1]
     scheduler = make_scheduler(task.networks.config.diffusion, solver="ddim")
     set_steps(scheduler, ADVERSARY.steps)
@@ -141,18 +151,82 @@ def test_what_is_noised(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
             assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
         clean = alpha.sqrt() * latents[part] - (1 - alpha).sqrt() * answers[-1][part]
         torch.testing.assert_close(guess[part], clean, rtol=1e-4, atol=1e-5)
-        assert float(weight[part].unique()) == pytest.approx(0.3 + 0.7 * float(alpha.sqrt()))
+        assert float(signal[part].unique()) == pytest.approx(float(alpha.sqrt()), abs=1e-6)
 
 
 def test_the_critic_sees_frames_their_change_and_the_reference() -> None:
     task = toy_task()
     batch = task.feeder.draw(numbered(0), num_clips=2)
+    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([False, True]))
     channels = batch.frames.shape[2]
     seen = seen_by_critic(batch, batch.frames.flatten(0, 1)).unflatten(0, (2, -1))
     now, change, reference = seen.split(channels, dim=2)
-    torch.testing.assert_close(now, batch.frames[:, :-1])
-    torch.testing.assert_close(now + change, batch.frames[:, 1:])
+    torch.testing.assert_close(now, batch.frames)
+    torch.testing.assert_close(now[:, :-1] + change[:, 1:], batch.frames[:, 1:])
+    torch.testing.assert_close(batch.motion[0, -1] + change[0, 0], batch.frames[0, 0])
+    assert not change[1, 0].any()
     torch.testing.assert_close(reference[:, -1], batch.reference)
+
+
+def test_motion_frames_are_what_was_last_made_of_them() -> None:
+    """What was made from little noise is remembered in its place, and handed out from there."""
+    task = toy_task(own_motion_share=1.0)
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    made = torch.randn(batch.frames.flatten(0, 1).shape, generator=numbered(1))
+    signal = torch.tensor([LEAST_SIGNAL + 0.1, LEAST_SIGNAL - 0.1])
+    signal_N111 = signal.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
+    before = task.made.clone()
+    task._remember(batch, made, signal_N111)
+    clip, frames = int(batch.clip_B[0]), batch.frame_BF[0]
+    torch.testing.assert_close(task.made[clip, frames], made[: len(frames)].half())
+    other = before.clone()
+    other[clip, frames] = task.made[clip, frames]
+    assert torch.equal(task.made, other), "more was remembered than was made from little noise"
+
+    next_batch = dataclasses.replace(batch, motion_BM=batch.frame_BF[:, :2], motion=batch.motion)
+    own = task._with_own_motion(next_batch, numbered(0))
+    torch.testing.assert_close(own.motion[0], made[:2].half().float())
+    task.adversary = dataclasses.replace(task.adversary, own_motion_share=0.0)
+    assert torch.equal(task._with_own_motion(next_batch, numbered(0)).motion, batch.motion)
+
+
+def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_only_where_it_shows() -> None:
+    task = toy_task()
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    reading = task.feeder.read(batch, numbered(0), is_dropping=False)
+
+    def error(signals: Tensor, signal: float, *, is_heard: bool = True) -> float:
+        changed = dataclasses.replace(batch, face_signals=signals)
+        heard = dataclasses.replace(reading, is_audio_kept_B=torch.full((2,), is_heard))
+        made = batch.frames.flatten(0, 1)
+        signal_N111 = torch.full((len(made), 1, 1, 1), signal)
+        return float(task._reading_error(changed, made, signal_N111, heard, numbered(0)))
+
+    mouth, expression = batch.face_signals.clone(), batch.face_signals.clone()
+    mouth[..., NUM_MOUTH_SIGNALS:] = torch.nan
+    expression[..., :NUM_MOUTH_SIGNALS] = torch.nan
+    assert error(mouth, 0.0) == error(mouth, 1.0) > 0
+    assert error(mouth, 0.0, is_heard=False) == 0
+    assert error(expression, 0.0) == 0
+    assert error(expression, 1.0) > 0
+    assert error(torch.full_like(mouth, torch.nan), 1.0) == 0
+
+
+def test_the_reading_draws_the_network_towards_the_true_mouth() -> None:
+    task = toy_task()
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    reading = task.feeder.read(batch, numbered(0), is_dropping=False)
+    made = batch.frames.flatten(0, 1).clone().requires_grad_(True)
+    signal_N111 = torch.ones(len(made), 1, 1, 1)
+
+    def error(frames: Tensor) -> Tensor:
+        return task._reading_error(batch, frames, signal_N111, reading, numbered(0))
+
+    before = error(made)
+    (gradient,) = torch.autograd.grad(before, made)
+    assert error(made - 0.01 * gradient / gradient.abs().max()) < before
+    assert all(parameter.grad is None for parameter in task.reader.parameters())
+    assert not any(name.startswith("reader") for name in task.learning_parameters())
 
 
 def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
@@ -166,11 +240,12 @@ def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
         for seed in range(6):
             batch = task.feeder.draw(numbered(seed), num_clips=2)
             with torch.no_grad():
-                made, _ = task.guess(task.feeder, batch, numbered(seed), is_dropping=False)
+                reading = task.feeder.read(batch, numbered(seed), is_dropping=False)
+                made, _ = task.guess(task.feeder, batch, reading, numbered(seed))
             losses.append(float((made - batch.frames.flatten(0, 1)).square().mean()))
         return sum(losses) / len(losses)
 
-    task = toy_task(networks, own_share=0.3, free_share=0.3)
+    task = toy_task(networks, own_share=0.3, free_share=0.3, own_motion_share=0.5)
     before = error_of(task)
     fit(task, settings, tmp_path / "run")
     assert error_of(task) < before

@@ -1,17 +1,20 @@
 """Clips, their files, and the latents that the stages read."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from tiny import tiny_networks
+from torch import Tensor
 
 from emo_core.audio.encoder import encode_sound
 from emo_core.audio.windows import windows_around_frames
 from emo_core.errors import InputError
 from emo_core.face.region import boxes_to_mask
 from emo_core.models.vae import VAE
+from emo_core.synthetic.voices import articulation
 from emo_core.training.clips import (
     ARTICULATION_RATE_HZ,
     SOUND_RATE_HZ,
@@ -19,8 +22,20 @@ from emo_core.training.clips import (
     load_clip,
     save_clip,
 )
-from emo_core.training.generate import SOUND_SECONDS, generate_clips, make_clip
-from emo_core.training.latents import LARGEST_GROWTH, LatentClips, draw_batch, encode_clips
+from emo_core.training.generate import (
+    SOUND_SECONDS,
+    clip_utterance,
+    generate_clips,
+    make_clip,
+)
+from emo_core.training.latents import (
+    FACE_SIGNALS,
+    LARGEST_GROWTH,
+    LatentClips,
+    draw_batch,
+    encode_clips,
+    face_signals,
+)
 
 SMALL = {"num_frames": 3, "num_references": 2, "fps": 25.0, "size": 64}
 
@@ -112,6 +127,7 @@ def numbered_data(*, num_references: int) -> LatentClips:
         face_boxes=torch.cat([corner, corner + 0.3], -1),
         mouth_boxes=torch.cat([corner + 0.1, corner + 0.25], -1),
         speed_deg_s=number,
+        face_signals=number[..., None].expand(-1, -1, len(FACE_SIGNALS)),
         latent_scale=torch.tensor(1.0),
     )
 
@@ -161,3 +177,47 @@ def test_a_batch_without_other_pictures_refers_to_frames() -> None:
     generator = torch.Generator().manual_seed(1)
     batch = draw_batch(numbered_data(num_references=0), generator, is_consecutive=True, **shape)
     assert (batch.reference >= 0).all()
+
+
+def test_films_begin_where_clips_begin_and_go_on_where_motion_frames_lead() -> None:
+    data = numbered_data(num_references=0)
+    shape = {"num_clips": 60, "num_frames": 3, "num_motion": 2, "window_margin": 2}
+
+    def draw(share: float) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        batch = draw_batch(data, generator, is_consecutive=True, beginning_share=share, **shape)
+        numbers = batch.frames[:, :, 0, 0, 0].long() % 100
+        assert torch.equal(numbers, batch.frame_BF)
+        assert torch.equal(batch.frames[:, 0, 0, 0, 0].long() // 100, batch.clip_B)
+        going_on = ~batch.begins_film_B
+        motion = batch.motion[:, :, 0, 0, 0].long() % 100
+        assert torch.equal(motion[going_on], batch.motion_BM[going_on])
+        assert torch.equal(motion[going_on], numbers[going_on][:, :1] + torch.tensor([[-2, -1]]))
+        return batch.begins_film_B, numbers[:, 0]
+
+    begins, starts = draw(1.0)
+    assert begins.all()
+    assert set(starts.tolist()) == {0, 1, 2, 3, 4}
+    begins, starts = draw(0.0)
+    assert not begins.any()
+    assert set(starts.tolist()) == {2, 3, 4}
+    begins, starts = draw(0.4)
+    assert 0.2 < begins.float().mean() < 0.6
+
+
+def test_face_signals_are_those_of_the_frames() -> None:
+    """The clip keeps mouth shapes at 50 Hz from the start of its sound, and not per frame."""
+    utterance = clip_utterance("train", 5)
+    clip = make_clip("train", 5, num_frames=40, num_references=1, fps=25.0, size=32)
+    signals = face_signals(clip)
+    assert signals.shape == (40, len(FACE_SIGNALS))
+    shapes = articulation(utterance, fps=25.0, num_frames=100)
+    expected = torch.from_numpy(shapes[clip.first_frame : clip.first_frame + 40])
+    assert expected[:, 0].max() > 0.05
+    torch.testing.assert_close(signals[:, :5], expected, atol=0.05, rtol=0)
+    assert torch.equal(signals[:, 5:], clip.expression)
+
+    unknown = dataclasses.replace(
+        clip, articulation=torch.zeros(0, 5), expression=torch.zeros(0, 6)
+    )
+    assert face_signals(unknown).isnan().all()

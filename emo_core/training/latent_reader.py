@@ -1,0 +1,128 @@
+"""A small network that reads mouth and expression off latents, and so tells a film's maker what
+its mouths say.
+
+What squared errors of latents cannot ask for where the head's way is anyone's guess: that the
+mouth is open when the voice opens it, wherever it is in the picture. The reader is taught on true
+frames only, noised a little, and rests while it teaches.
+
+It is not the reader that evaluation measures with: that one sees pictures and was taught on other
+people.
+
+Source: a resting expert that judges lips, as in Wav2Lip (Prajwal et al., arXiv 2008.10010); there
+it says whether sound and lips agree, here what the lips do, since generated data know it.
+
+Letters: N images, C channels, h and w of latents, S face signals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..files.read import read_tensors
+from ..synthetic.articulation import ARTICULATION_CHANNELS
+from .latents import FACE_SIGNALS, NUM_HELD_OUT, LatentClips
+
+WIDTHS = (48, 96, 128)
+HIDDEN = 128
+POOLED = 4
+"""Rows and columns that the last layer sees."""
+NUM_GROUPS = 8
+NUM_MOUTH_SIGNALS = len(ARTICULATION_CHANNELS)
+HIGHEST_NOISE = 0.4
+"""Standard deviation of noise on what the reader learns from; the least is none."""
+SIGNAL_WEIGHTS = torch.tensor([2.0, 1.0, 1.0, 0.5, 0.5, 1.0, 1.0, 0.5, 0.25, 0.25, 0.5])
+"""Of the squared errors, in the order of FACE_SIGNALS."""
+
+
+class LatentReader(nn.Module):
+    """Latents (N, C, h, w) -> face signals (N, S)."""
+
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, stride = latent_channels, 1
+        for width in WIDTHS:
+            layers += [
+                nn.Conv2d(before, width, 3, stride=stride, padding=1),
+                nn.GroupNorm(NUM_GROUPS, width),
+                nn.SiLU(),
+            ]
+            before, stride = width, 2
+        self.layers = nn.Sequential(
+            *layers,
+            nn.AdaptiveAvgPool2d(POOLED),
+            nn.Flatten(),
+            nn.Linear(before * POOLED**2, HIDDEN),
+            nn.SiLU(),
+            nn.Linear(HIDDEN, len(FACE_SIGNALS)),
+        )
+
+    def forward(self, latents_NChw: Tensor) -> Tensor:
+        return self.layers(latents_NChw)
+
+
+def save_latent_reader(reader: LatentReader, path: Path) -> None:
+    """Write a reader."""
+    save_file({name: value.contiguous() for name, value in reader.state_dict().items()}, path)
+
+
+def load_latent_reader(path: Path, *, latent_channels: int) -> LatentReader:
+    """Read a reader, at rest.
+
+    Raises:
+        InputError: there is no such file, or it holds no tensors.
+        RuntimeError: it is of another network.
+    """
+    reader = LatentReader(latent_channels)
+    reader.load_state_dict(dict(read_tensors(path).tensors))
+    return reader.eval().requires_grad_(False)
+
+
+def signal_errors(read_NS: Tensor, true_NS: Tensor) -> Tensor:
+    """Squared errors (N, S), weighted; 0 where the truth is unknown."""
+    true_NS = torch.where(true_NS.isnan(), read_NS.detach(), true_NS)
+    return SIGNAL_WEIGHTS.to(read_NS) * (read_NS - true_NS).square()
+
+
+class LatentReaderTask:
+    """Read single frames of clips."""
+
+    def __init__(self, data: LatentClips, *, batch: int) -> None:
+        self.taught, self.held_out = data.split(NUM_HELD_OUT)
+        self.reader = LatentReader(data.latents.shape[2])
+        self.network: nn.Module = self.reader
+        self.batch = batch
+
+    def learning_parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.network.named_parameters())
+
+    def rate_factor(self, name: str) -> float:
+        return 1.0
+
+    def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
+        num_clips, num_frames = self.taught.latents.shape[:2]
+        place = torch.randint(num_clips * num_frames, (self.batch,), generator=generator)
+        clip, frame = place // num_frames, place % num_frames
+        latents = self.taught.latents[clip, frame].float()
+        noise = torch.randn(latents.shape, generator=generator)
+        spread = HIGHEST_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        device = next(self.network.parameters()).device
+        true = self.taught.face_signals[clip, frame].to(device)
+        errors = signal_errors(self.reader((latents + spread * noise).to(device)), true)
+        return {"loss": errors.mean(), "mouth_open": errors[:, 0].mean()}
+
+    def show(self, folder: Path, name: str) -> None:
+        """Write the correlation of read and true signals on held-out clips."""
+        device = next(self.network.parameters()).device
+        read = self.reader(self.held_out.latents.flatten(0, 1).float().to(device)).cpu()
+        true = self.held_out.face_signals.flatten(0, 1)
+        rows = []
+        for column, label in enumerate(FACE_SIGNALS):
+            known = ~true[:, column].isnan()
+            pair = torch.stack([read[known, column], true[known, column]])
+            rows.append(f"{label} {float(torch.corrcoef(pair)[0, 1]):.3f}")
+        (folder / f"{name}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")

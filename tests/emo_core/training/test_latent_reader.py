@@ -1,0 +1,66 @@
+"""The reader of mouths in latents: it learns, says what it knows, and comes back from its file."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_data import toy_data
+
+from emo_core.errors import InputError
+from emo_core.training import latent_reader
+from emo_core.training.latent_reader import (
+    LatentReader,
+    LatentReaderTask,
+    load_latent_reader,
+    save_latent_reader,
+    signal_errors,
+)
+from emo_core.training.latents import FACE_SIGNALS, LatentClips
+from emo_core.training.loop import LoopSettings, fit
+
+
+@pytest.fixture(autouse=True)
+def one_clip_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent_reader, "NUM_HELD_OUT", 1)
+
+
+def telling_data() -> LatentClips:
+    """Latents whose first channel, in one corner, is the opening of the mouth."""
+    data = toy_data()
+    latents = data.latents.clone()
+    latents[:, :, 0, :4, :4] = 4.0 * data.face_signals[..., 0, None, None].half() - 2.0
+    return dataclasses.replace(data, latents=latents)
+
+
+def test_the_reader_learns_to_read_people_whom_it_never_saw(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = LatentReaderTask(telling_data(), batch=16)
+    settings = LoopSettings(steps=60, learning_rate=3e-3, warmup_steps=2, ema_decay=0.8)
+    fit(task, settings, tmp_path / "run")
+    rows = (tmp_path / "run" / "samples" / "0000060.txt").read_text().splitlines()
+    assert [row.split()[0] for row in rows] == list(FACE_SIGNALS)
+    assert float(rows[0].split()[1]) > 0.8
+
+
+def test_what_is_unknown_teaches_nothing() -> None:
+    read = torch.ones(2, len(FACE_SIGNALS), requires_grad=True)
+    true = torch.zeros(2, len(FACE_SIGNALS))
+    true[0] = torch.nan
+    errors = signal_errors(read, true)
+    assert not errors[0].any()
+    assert (errors[1] > 0).all()
+    errors.sum().backward()
+    assert not read.grad[0].any()
+    assert read.grad[1].all()
+
+
+def test_a_reader_comes_back_from_its_file_at_rest(tmp_path: Path) -> None:
+    reader = LatentReader(4)
+    save_latent_reader(reader, tmp_path / "reader.safetensors")
+    again = load_latent_reader(tmp_path / "reader.safetensors", latent_channels=4)
+    latents = torch.randn(3, 4, 16, 16)
+    assert torch.equal(again(latents), reader.eval()(latents))
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    with pytest.raises(InputError):
+        load_latent_reader(tmp_path / "none.safetensors", latent_channels=4)
