@@ -136,6 +136,8 @@ class Animator:
                 )
             encoder = load_audio_encoder(audio_encoder).to(device)
         loaded_vae = load_vae(vae, scale=networks.config.latent_scale, dtype=dtype).to(device)
+        if device.type == "cpu":
+            loaded_vae.to(memory_format=torch.channels_last)
         return cls(networks, loaded_vae, encoder)
 
     def length(self, waveform: Waveform, settings: AnimateSettings) -> FilmLength:
