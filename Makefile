@@ -64,7 +64,9 @@ train: setup
 		--begin $(RUNS)/stage1/model.safetensors --out $(RUNS)/stage2 --resume
 	$(EMO) train stage 3 --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
 		--begin $(RUNS)/stage2/model.safetensors --out $(RUNS)/stage3 --resume
+	$(EMO) train latent-reader --data $(RUNS)/latents.safetensors --out $(RUNS)/latent_reader --resume
 	$(EMO) train adversarial --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
+		--latent-reader $(RUNS)/latent_reader/latent_reader.safetensors \
 		--begin $(RUNS)/stage3/model.safetensors --out $(RUNS)/adversarial --resume
 	$(EMO) train export --checkpoint $(RUNS)/adversarial/model.safetensors \
 		--vae $(RUNS)/vae/vae.safetensors --data $(RUNS)/latents.safetensors --out $(RUNS)/export

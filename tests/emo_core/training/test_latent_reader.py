@@ -15,6 +15,7 @@ from emo_core.training.latent_reader import (
     load_latent_reader,
     save_latent_reader,
     signal_errors,
+    varied,
 )
 from emo_core.training.latents import FACE_SIGNALS, LatentClips
 from emo_core.training.loop import LoopSettings, fit
@@ -64,3 +65,36 @@ def test_a_reader_comes_back_from_its_file_at_rest(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in again.parameters())
     with pytest.raises(InputError):
         load_latent_reader(tmp_path / "none.safetensors", latent_channels=4)
+
+
+def test_a_face_reads_the_same_wherever_it_is() -> None:
+    torch.manual_seed(0)
+    reader = LatentReader(4).eval()
+    latents = torch.zeros(2, 4, 24, 24)
+    face = torch.randn(4, 4, 4)
+    latents[0, :, 8:12, 8:12] = face
+    latents[1, :, 12:16, 10:14] = face
+    first, moved = reader(latents)
+    torch.testing.assert_close(first, moved, atol=1e-5, rtol=1e-4)
+    other = latents[:1].clone()
+    other[0, :, 8:12, 8:12] = torch.randn(4, 4, 4)
+    assert (reader(other)[0] - first).abs().max() > 1e-3
+
+
+def test_lessons_are_moved_and_coloured_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent_reader, "HIGHEST_NOISE", 0.0)
+    monkeypatch.setattr(latent_reader, "OFFSET", 0.0)
+    latents = torch.zeros(3, 4, 16, 16)
+    latents[:, :, 8, 6] = 1.0
+    places = set()
+    for seed in range(40):
+        lesson = varied(latents, torch.Generator().manual_seed(seed))
+        assert lesson.shape == latents.shape
+        assert ((lesson != 0).flatten(2).sum(-1) == 1).all()
+        values = lesson.flatten(2).amax(-1)
+        assert values.min() >= 0.8
+        assert values.max() <= 1.2
+        assert values.std() > 0.01
+        place = int(lesson[0, 0].argmax())
+        places.add((place // 16 - 8, place % 16 - 6))
+    assert {row for row, _ in places} == {column for _, column in places} == set(range(-2, 3))
