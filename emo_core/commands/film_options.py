@@ -90,8 +90,12 @@ def add_film_options(parser: argparse.ArgumentParser) -> None:
         help="what is quieter than this, in dB below full scale, is silence to the face; -45 is "
         "usual (default: no gate)",
     )
-    parser.add_argument("--gate-attack", type=float, default=USUAL_ATTACK_MS, metavar="MS")
-    parser.add_argument("--gate-release", type=float, default=USUAL_RELEASE_MS, metavar="MS")
+    parser.add_argument(
+        "--gate-attack", type=float, metavar="MS", help=f"default: {USUAL_ATTACK_MS:g}"
+    )
+    parser.add_argument(
+        "--gate-release", type=float, metavar="MS", help=f"default: {USUAL_RELEASE_MS:g}"
+    )
     parser.add_argument(
         "--match-colour",
         type=float,
@@ -179,13 +183,19 @@ def is_mp4(path: Path) -> bool:
 
 def _gated(sound: Waveform, options: argparse.Namespace) -> Waveform:
     """The voice that drives the face."""
+    attack, release = options.gate_attack, options.gate_release
     if options.gate is None:
+        for name, value in (("attack", attack), ("release", release)):
+            if value is not None:
+                raise InputError(
+                    f"--gate-{name} {value:g}: does nothing without a gate. Give --gate too."
+                )
         return sound
     voice = gate(
         sound,
         threshold_db=options.gate,
-        attack_ms=options.gate_attack,
-        release_ms=options.gate_release,
+        attack_ms=USUAL_ATTACK_MS if attack is None else attack,
+        release_ms=USUAL_RELEASE_MS if release is None else release,
     )
     check_waveform(voice, name=f"{options.audio} behind a gate of {options.gate:g} dB")
     return voice

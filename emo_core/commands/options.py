@@ -70,7 +70,6 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--anchor-share",
         type=float,
-        default=USUAL_ANCHOR_SHARE,
         help=f"how far then, 0 to 1 (default: {USUAL_ANCHOR_SHARE})",
     )
     group.add_argument(
@@ -124,6 +123,11 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
     ):
         if value is not None and not value >= least:
             raise InputError(f"--{name} {value}: expected at least {least}.")
+    share = options.anchor_share
+    if share is not None and not options.anchor_every:
+        raise InputError(
+            f"--anchor-share {share:g}: does nothing by itself. Give --anchor-every too."
+        )
     return AnimateSettings(
         width=options.width,
         height=options.height,
@@ -134,7 +138,7 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
         seed=options.seed,
         speed_deg_s=options.speed,
         anchor_every=options.anchor_every,
-        anchor_share=options.anchor_share,
+        anchor_share=USUAL_ANCHOR_SHARE if share is None else share,
         weights=Weights(
             reference=options.reference_weight,
             audio=options.audio_weight,

@@ -102,7 +102,7 @@ def _check_room(path: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise InputError(
-            f"{path}: needs {size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB left. Make "
+            f"{path}: needs {size / 1e6:.1f} MB, and the disk has {free / 1e6:.1f} MB left. Make "
             "room, or write to another disk."
         )
 

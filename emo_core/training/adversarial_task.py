@@ -4,13 +4,15 @@ The film's true frames are noised to one of the levels that a sampler of few ste
 network's one guess at the clean frames must be near the true ones, above all where the face is,
 look true to a critic that sees each frame, its change from the one before and the reference, and
 show a resting `LatentReader` the mouth and expression that the truth has. At times the noised
-frames come from the network's own step before, and the motion frames from what it made of them
-when they were last a lesson, so that it learns to mend what it got wrong there.
+frames come from the network's own steps before, and the motion frames from what it made of them
+when they were last a lesson, so that it learns to mend what it got wrong there. Films that it
+began from pure noise go another way than the data's; only critic and reader judge them.
 
 Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
 (arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's
-answer, and the critic is small and learned from nothing. Motion frames of the network's own are
-in the spirit of self forcing (Huang et al., arXiv 2506.08009).
+answer, and the critic is small and learned from nothing. The network's own steps as lessons are
+the backward simulation of DMD2 (Yin et al., arXiv 2405.14867), its own motion frames are in the
+spirit of self forcing (Huang et al., arXiv 2506.08009).
 
 Letters: B clips, F frames, N images (clips * frames), C channels, h and w of latents.
 """
@@ -40,6 +42,7 @@ CRITIC_STRIDES = (1, 2, 1, 2)
 SHOWN_CLIPS = 6
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
+FACTOR_MEMORY = 0.9
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
@@ -61,7 +64,9 @@ class Adversary:
     free_share: float
     """Share of clips noised to any level, so that more steps stay possible."""
     own_share: float
-    """Share of batches that begin one of the steps earlier, with a step of the network's own."""
+    """Share of batches that begin earlier, with steps of the network's own."""
+    from_noise_share: float
+    """Of these: from pure noise. The others begin one step earlier, from true frames."""
     own_motion_share: float
     """Share of clips whose motion frames are those that the network last made of them."""
     reading_weight: float
@@ -104,6 +109,7 @@ class AdversarialTask:
         taught, held_out = data.split(NUM_HELD_OUT)
         self.feeder = Feeder(networks, self.stage, taught)
         self.examiner = Feeder(networks, self.stage, held_out)
+        self.usual_factors: dict[str, Tensor] = {}
         self.made = taught.latents.clone()
         """[K, F, C, h, w]: what the network last made of the frames; at first they themselves."""
         scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
@@ -122,11 +128,13 @@ class AdversarialTask:
         batch = self.feeder.draw(generator, num_clips=self.num_clips)
         fed = self._with_own_motion(batch, generator)
         reading = self.feeder.read(fed, generator, is_dropping=True)
-        made, signal_N111 = self.guess(self.feeder, fed, reading, generator)
+        made, signal_N111, is_tied = self.guess(self.feeder, fed, reading, generator)
+        # How much of the true frames the guess can know of.
+        signal_N111 = signal_N111 if is_tied else torch.zeros_like(signal_N111)
         self._remember(batch, made, signal_N111)
         true = batch.frames.flatten(0, 1)
         first = self.adversary.first_weight
-        weight_N111 = first + (1.0 - first) * signal_N111
+        weight_N111 = first + (1.0 - first) * signal_N111 if is_tied else signal_N111
         error = (made - true).square()
         errors = errors_of(
             weight_N111 * error,
@@ -138,9 +146,9 @@ class AdversarialTask:
             self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
         )
         of_reader = self._reading_error(batch, made, signal_N111, reading, generator)
-        last = self.networks.backbone.conv_out.weight
-        factor = self.adversary.critic_weight * balance(errors["loss"], of_maker, last)
-        reader_factor = self.adversary.reading_weight * balance(errors["loss"], of_reader, last)
+        main = errors["loss"] if is_tied else None
+        factor = self.adversary.critic_weight * self._balance("critic", main, of_maker)
+        reader_factor = self.adversary.reading_weight * self._balance("reader", main, of_reader)
         return {
             **errors,
             "loss": errors["loss"] + factor * of_maker + reader_factor * of_reader + of_critic,
@@ -151,40 +159,57 @@ class AdversarialTask:
 
     def guess(
         self, feeder: Feeder, batch: Batch, reading: Reading, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, bool]:
         """Noise a batch's frames and guess the clean ones.
 
         Returns:
-            The guess (N, C, h, w), and the factor on the clean frames in what it was made from
-            (N, 1, 1, 1), 0 for pure noise.
+            The guess (N, C, h, w); the factor on the clean frames in what it was made from
+            (N, 1, 1, 1), 0 for pure noise; and whether these were true frames, or guesses from
+            them, and not a film that began from pure noise.
         """
         num_clips = len(batch.frames)
         frames = batch.frames.flatten(0, 1)
         conditions = feeder.prepare(self.networks.backbone, batch, reading)
         noise = torch.randn(frames.shape, generator=generator).to(frames.device)
-        if float(torch.rand(1, generator=generator)) < self.adversary.own_share:
-            # Not from pure noise: there the network's film is another one than the data's.
-            place = torch.randint(2, len(self.levels), (num_clips,), generator=generator)
+        chance, of_noise = torch.rand(2, generator=generator).tolist()
+        is_own = chance < self.adversary.own_share
+        is_from_noise = is_own and of_noise < self.adversary.from_noise_share
+        guess = frames
+        if is_own:
+            if is_from_noise:
+                num_steps = int(torch.randint(1, len(self.levels), (1,), generator=generator))
+                place = torch.full((num_clips,), num_steps)
+            else:
+                num_steps = 1
+                place = torch.randint(2, len(self.levels), (num_clips,), generator=generator)
             levels = self.levels[place].to(frames.device)
-            before = self.levels[place - 1].to(frames.device)
-            signal, spread = self._signal_and_spread(before, batch)
-            with torch.no_grad():
-                noisy = packed(signal * frames + spread * noise)
-                prediction = self.networks.backbone(noisy, before, conditions).float()
-            guess, noise = (
-                signal * noisy - spread * prediction,
-                signal * prediction + spread * noisy,
-            )
+            for step in range(num_steps, 0, -1):
+                before = self.levels[place - step].to(frames.device)
+                signal, spread = self._signal_and_spread(before, batch)
+                with torch.no_grad():
+                    noisy = packed(signal * guess + spread * noise)
+                    prediction = self.networks.backbone(noisy, before, conditions).float()
+                guess, noise = (
+                    signal * noisy - spread * prediction,
+                    signal * prediction + spread * noisy,
+                )
         else:
             grid = self.levels[torch.randint(len(self.levels), (num_clips,), generator=generator)]
             free = torch.randint(len(self.alpha_bar), (num_clips,), generator=generator)
             is_free = torch.rand(num_clips, generator=generator) < self.adversary.free_share
             levels = torch.where(is_free, free, grid).to(frames.device)
-            guess = frames
         signal, spread = self._signal_and_spread(levels, batch)
         noisy = packed(signal * guess + spread * noise)
         prediction = self.networks.backbone(noisy, levels, conditions).float()
-        return signal * noisy - spread * prediction, signal
+        return signal * noisy - spread * prediction, signal, not is_from_noise
+
+    def _balance(self, name: str, main: Tensor | None, other: Tensor) -> Tensor:
+        """The running mean of `balance`; where there is no main loss, as it was."""
+        if main is not None:
+            new = balance(main, other, self.networks.backbone.conv_out.weight)
+            usual = self.usual_factors.get(name, new)
+            self.usual_factors[name] = FACTOR_MEMORY * usual + (1.0 - FACTOR_MEMORY) * new
+        return self.usual_factors.get(name, torch.zeros_like(other.detach()))
 
     def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Put what the network last made of the motion frames in the place of some of them."""

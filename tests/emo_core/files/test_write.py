@@ -96,7 +96,7 @@ def test_no_room_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         write(tensors(), tmp_path / "none" / "net.safetensors")
     full = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
-    with pytest.raises(InputError, match="needs 0.00 GB, and the disk has 0.00 GB left"):
+    with pytest.raises(InputError, match="needs 0.0 MB, and the disk has 0.0 MB left"):
         write(tensors(), tmp_path / "net.safetensors")
     assert not list(tmp_path.iterdir())
 

@@ -32,6 +32,7 @@ ADVERSARY = Adversary(
     critic_factor=1.0,
     free_share=0.0,
     own_share=0.0,
+    from_noise_share=0.0,
     own_motion_share=0.0,
     reading_weight=0.5,
     first_weight=0.3,
@@ -114,10 +115,11 @@ def test_balance_makes_the_gradients_of_one_length() -> None:
     assert float(balance(main, other, weight)) == pytest.approx(5.0 / 20.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("is_own", [False, True])
-def test_what_is_noised(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The truth at a level of the grid; or the network's own step of DDIM from the level before."""
-    task = toy_task(own_share=float(is_own))
+@pytest.mark.parametrize("way", ["true", "own", "from noise"])
+def test_what_is_noised(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth at a level of the grid; or where DDIM led from the level before, or from noise."""
+    is_own, is_from_noise = way != "true", way == "from noise"
+    task = toy_task(own_share=float(is_own), from_noise_share=float(is_from_noise))
     batch = task.feeder.draw(numbered(0), num_clips=2)
     seen: list[tuple[Tensor, Tensor]] = []
     answers: list[Tensor] = []
@@ -130,22 +132,27 @@ def test_what_is_noised(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(task.networks.backbone, "forward", spy)
     reading = task.feeder.read(batch, numbered(1), is_dropping=False)
-    guess, signal = task.guess(task.feeder, batch, reading, numbered(1))
+    guess, signal, is_tied = task.guess(task.feeder, batch, reading, numbered(1))
+    assert is_tied is not is_from_noise
     latents, levels = seen[-1]
     scheduler = make_scheduler(task.networks.config.diffusion, solver="ddim")
     set_steps(scheduler, ADVERSARY.steps)
     grid = scheduler.timesteps.tolist()
     frames = batch.frames
-    assert len(seen) == 1 + is_own
+    first = grid.index(int(seen[0][1][0]))
+    assert len(seen) == 1 + (grid.index(int(levels[0])) if is_from_noise else is_own)
+    assert not is_from_noise or first == 0
     for clip, level in enumerate(levels.tolist()):
-        assert level in (grid[2:] if is_own else grid)
+        assert level in {"true": grid, "own": grid[2:], "from noise": grid[1:]}[way]
         part = slice(clip * frames.shape[1], (clip + 1) * frames.shape[1])
         alpha = scheduler.alphas_cumprod[level]
         if is_own:
-            before = grid[grid.index(level) - 1]
-            assert int(seen[0][1][clip]) == before
-            expected = scheduler.step(answers[0][part], before, seen[0][0][part]).prev_sample
-            torch.testing.assert_close(latents[part], expected, rtol=1e-4, atol=1e-5)
+            for step, (latents_before, before) in enumerate(seen[:-1]):
+                assert int(before[clip]) == grid[grid.index(level) - len(seen) + 1 + step]
+                expected = scheduler.step(
+                    answers[step][part], int(before[clip]), latents_before[part]
+                ).prev_sample
+                torch.testing.assert_close(seen[step + 1][0][part], expected, rtol=1e-4, atol=1e-5)
         else:
             noise = (latents[part] - alpha.sqrt() * frames[clip]) / (1 - alpha).sqrt()
             assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
@@ -229,6 +236,28 @@ def test_the_reading_draws_the_network_towards_the_true_mouth() -> None:
     assert not any(name.startswith("reader") for name in task.learning_parameters())
 
 
+def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
+    """Their frames go another way than the data's: no error, and critic and reader as usual."""
+    task = toy_task(own_share=1.0)
+    for parameter in task.learning_parameters().values():
+        parameter.requires_grad_(True)
+    for seed in range(3):
+        task.loss(numbered(seed))
+    usual = dict(task.usual_factors)
+    assert usual["critic"] > 0
+    assert usual["reader"] > 0
+    made = task.made.clone()
+    task.adversary = dataclasses.replace(task.adversary, from_noise_share=1.0)
+    losses = task.loss(numbered(9))
+    assert losses["error"] == 0
+    assert losses["critic"] > 0
+    assert losses["reading"] > 0
+    assert task.usual_factors == usual
+    assert torch.equal(task.made, made), "a film of another way became motion frames"
+    losses["loss"].backward()
+    assert task.networks.backbone.conv_out.weight.grad.abs().sum() > 0
+
+
 def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
     settings = LoopSettings(steps=30, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
     torch.manual_seed(0)
@@ -241,11 +270,13 @@ def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
             batch = task.feeder.draw(numbered(seed), num_clips=2)
             with torch.no_grad():
                 reading = task.feeder.read(batch, numbered(seed), is_dropping=False)
-                made, _ = task.guess(task.feeder, batch, reading, numbered(seed))
+                made, _, _ = task.guess(task.feeder, batch, reading, numbered(seed))
             losses.append(float((made - batch.frames.flatten(0, 1)).square().mean()))
         return sum(losses) / len(losses)
 
-    task = toy_task(networks, own_share=0.3, free_share=0.3, own_motion_share=0.5)
+    task = toy_task(
+        networks, own_share=0.3, free_share=0.3, own_motion_share=0.5, from_noise_share=0.5
+    )
     before = error_of(task)
     fit(task, settings, tmp_path / "run")
     assert error_of(task) < before

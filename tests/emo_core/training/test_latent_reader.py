@@ -70,14 +70,14 @@ def test_a_reader_comes_back_from_its_file_at_rest(tmp_path: Path) -> None:
 def test_a_face_reads_the_same_wherever_it_is() -> None:
     torch.manual_seed(0)
     reader = LatentReader(4).eval()
-    latents = torch.zeros(2, 4, 24, 24)
+    latents = torch.zeros(2, 4, 40, 40)
     face = torch.randn(4, 4, 4)
-    latents[0, :, 8:12, 8:12] = face
-    latents[1, :, 12:16, 10:14] = face
+    latents[0, :, 16:20, 16:20] = face
+    latents[1, :, 20:24, 18:22] = face
     first, moved = reader(latents)
     torch.testing.assert_close(first, moved, atol=1e-5, rtol=1e-4)
     other = latents[:1].clone()
-    other[0, :, 8:12, 8:12] = torch.randn(4, 4, 4)
+    other[0, :, 16:20, 16:20] = torch.randn(4, 4, 4)
     assert (reader(other)[0] - first).abs().max() > 1e-3
 
 
