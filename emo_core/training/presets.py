@@ -69,7 +69,7 @@ VAE = Training(
     loop=LoopSettings(steps=3000, learning_rate=8e-4, warmup_steps=50, ema_decay=0.995), batch=16
 )
 HEARING = Training(
-    loop=LoopSettings(steps=3000, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995), batch=32
+    loop=LoopSettings(steps=5000, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995), batch=32
 )
 STAGES = {
     1: Training(loop=LoopSettings(steps=5000, learning_rate=1e-3), batch=8),
@@ -86,11 +86,11 @@ LATENT_READER = Training(
     loop=LoopSettings(steps=3000, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995), batch=64
 )
 ADVERSARIAL = Training(
-    loop=LoopSettings(steps=1850, learning_rate=3e-4, warmup_steps=50, ema_decay=0.995), batch=2
+    loop=LoopSettings(steps=3300, learning_rate=3e-4, warmup_steps=50, ema_decay=0.995), batch=2
 )
 ADVERSARY = Adversary(
     steps=4,
-    guidance=1.5,
+    guidance=1.75,
     critic_weight=0.15,
     critic_factor=3.0,
     free_share=0.2,
