@@ -37,7 +37,7 @@ from .sampling.anchor import USUAL_ANCHOR_SHARE
 from .sampling.denoising import OnStep
 from .sampling.retake import USUAL_BLEND_FRAMES, Retake, retake_part
 from .store.clips import ClipStore
-from .video.decoding import decode_in_parts
+from .video.decoding import FRAMES_AT_ONCE, FRAMES_AT_ONCE_ON_CPU, decode_in_parts
 from .video.images import Fit
 from .video.median import median_filtered
 
@@ -299,7 +299,12 @@ class Animator:
     @torch.no_grad()
     def decode(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the frames of sampled clips [frames, C, h, w], as `animate`."""
-        parts = decode_in_parts(clips, lambda part: self.vae.decode(part).cpu())
+        is_on_cpu = self.networks.like.device.type == "cpu"
+        parts = decode_in_parts(
+            clips,
+            lambda part: self.vae.decode(part).cpu(),
+            frames_at_once=FRAMES_AT_ONCE_ON_CPU if is_on_cpu else FRAMES_AT_ONCE,
+        )
         if self.networks.config.sampling.has_median_filter:
             parts = median_filtered(parts)
         yield from parts

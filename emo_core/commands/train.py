@@ -139,12 +139,11 @@ def _train_vae(options: argparse.Namespace) -> None:
 
 def _train_front_end(options: argparse.Namespace) -> None:
     training = _adjusted(presets.HEARING, options)
-    task = FrontEndTask(
-        presets.FRONT_END,
-        num_voices=options.voices,
-        batch=training.batch,
-        begin=None if options.begin is None else load_networks(options.begin).front_end,
-    )
+    if options.begin is None:
+        front_end = FrontEnd(presets.FRONT_END)
+    else:
+        _, front_end = _with_front_end(options.begin)
+    task = FrontEndTask(front_end, num_voices=options.voices, batch=training.batch)
     _fit(task, training, options)
     save_file(task.front_end.state_dict(), options.out / "front_end.safetensors")
 
@@ -237,16 +236,22 @@ def _encode(options: argparse.Namespace) -> None:
         front_end, scale = FrontEnd(presets.FRONT_END).eval(), None
         front_end.load_state_dict(load_file(options.front_end))
     else:
-        networks = load_networks(options.checkpoint)
-        front_end, scale = networks.front_end, networks.config.latent_scale
-        if front_end is None:
-            raise InputError(
-                f"{options.checkpoint}: has no audio encoder of its own, which 'train encode' "
-                "needs. Give a checkpoint of family emo."
-            )
+        networks, front_end = _with_front_end(options.checkpoint)
+        scale = networks.config.latent_scale
     encode_clips(options.clips, vae=vae, audio_encoder=front_end, latent_scale=scale).save(
         options.out
     )
+
+
+def _with_front_end(path: Path) -> tuple[Networks, FrontEnd]:
+    """Load a checkpoint that has an audio encoder of its own."""
+    networks = load_networks(path)
+    if networks.front_end is None:
+        raise InputError(
+            f"{path}: has no audio encoder of its own, which this training needs. Give a "
+            "checkpoint of family emo."
+        )
+    return networks, networks.front_end
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -22,10 +22,6 @@ from ..errors import InputError
 
 T = TypeVar("T")
 
-DECODED_AT_ONCE = 16
-DECODED_AT_ONCE_ON_CPU = 4
-"""What stays in a processor's cache: with channels last 1.6 times as fast as 16 without."""
-
 
 class VAE(nn.Module):
     """Pixels of 0..1 <-> latents as the networks see them."""
@@ -51,15 +47,8 @@ class VAE(nn.Module):
         ]
         return torch.cat(parts) * self.scale
 
-    def decode(self, latents_NChw: Tensor, *, chunk: int | None = None) -> Tensor:
-        """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time.
-
-        Args:
-            chunk: None suits the device.
-        """
-        if chunk is None:
-            is_on_cpu = latents_NChw.device.type == "cpu"
-            chunk = DECODED_AT_ONCE_ON_CPU if is_on_cpu else DECODED_AT_ONCE
+    def decode(self, latents_NChw: Tensor, *, chunk: int = 16) -> Tensor:
+        """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time."""
         parts = [
             (self._to_pixels(part.to(self._dtype()) / self.scale).float() * 0.5 + 0.5)
             .clamp(0.0, 1.0)
@@ -88,9 +77,9 @@ class KLVAE(VAE):
     def __init__(self, net: AutoencoderKL, *, scale: float) -> None:
         super().__init__(scale=scale, net=net)
 
-    def decode(self, latents_NChw: Tensor, *, chunk: int | None = None) -> Tensor:
+    def decode(self, latents_NChw: Tensor, *, chunk: int = 1) -> Tensor:
         """Return (N, H, W, 3) float32 of 0..1, decoding `chunk` images at a time."""
-        return super().decode(latents_NChw, chunk=1 if chunk is None else chunk)
+        return super().decode(latents_NChw, chunk=chunk)
 
     def _to_latents(self, pixels_N3HW: Tensor) -> Tensor:
         means = [self.net.encode(image).latent_dist.mode() for image in pixels_N3HW.split(1)]

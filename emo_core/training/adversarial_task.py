@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ SHOWN_CLIPS = 6
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
 FACTOR_MEMORY = 0.9
+"""How much of the usual factors stays from one batch to the next."""
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
@@ -77,8 +79,22 @@ class Adversary:
     step it is 1."""
 
 
+class Guess(NamedTuple):
+    """What the network takes for the clean frames of a batch."""
+
+    frames: Tensor
+    """[N, C, h, w]."""
+    signal_N111: Tensor
+    """Factor on the true frames in what was guessed from; 0 where nothing of them was left."""
+    is_tied: bool
+    """Whether the film follows the data's, and did not begin from pure noise by itself."""
+
+
 class AdversarialTask:
-    """Teach a checkpoint to guess clean frames that look true."""
+    """Teach a checkpoint to guess clean frames that look true.
+
+    A run that is resumed begins again with true motion frames and measures the usual factors anew.
+    """
 
     def __init__(
         self,
@@ -128,16 +144,13 @@ class AdversarialTask:
         batch = self.feeder.draw(generator, num_clips=self.num_clips)
         fed = self._with_own_motion(batch, generator)
         reading = self.feeder.read(fed, generator, is_dropping=True)
-        made, signal_N111, is_tied = self.guess(self.feeder, fed, reading, generator)
-        # How much of the true frames the guess can know of.
-        signal_N111 = signal_N111 if is_tied else torch.zeros_like(signal_N111)
-        self._remember(batch, made, signal_N111)
-        true = batch.frames.flatten(0, 1)
-        first = self.adversary.first_weight
-        weight_N111 = first + (1.0 - first) * signal_N111 if is_tied else signal_N111
-        error = (made - true).square()
+        guess = self.guess(self.feeder, fed, reading, generator)
+        self._remember(batch, guess)
+        made, true = guess.frames, batch.frames.flatten(0, 1)
+        first = self.adversary.first_weight if guess.is_tied else 0.0
+        weight_N111 = first + (1.0 - first) * guess.signal_N111
         errors = errors_of(
-            weight_N111 * error,
+            weight_N111 * (made - true).square(),
             batch,
             mouth_weight=self.stage.mouth_weight,
             face_weight=self.stage.face_weight,
@@ -145,8 +158,8 @@ class AdversarialTask:
         of_critic, of_maker = hinge_losses(
             self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
         )
-        of_reader = self._reading_error(batch, made, signal_N111, reading, generator)
-        main = errors["loss"] if is_tied else None
+        of_reader = self._reading_error(batch, guess, reading, generator)
+        main = errors["loss"] if guess.is_tied else None
         factor = self.adversary.critic_weight * self._balance("critic", main, of_maker)
         reader_factor = self.adversary.reading_weight * self._balance("reader", main, of_reader)
         return {
@@ -159,14 +172,8 @@ class AdversarialTask:
 
     def guess(
         self, feeder: Feeder, batch: Batch, reading: Reading, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, bool]:
-        """Noise a batch's frames and guess the clean ones.
-
-        Returns:
-            The guess (N, C, h, w); the factor on the clean frames in what it was made from
-            (N, 1, 1, 1), 0 for pure noise; and whether these were true frames, or guesses from
-            them, and not a film that began from pure noise.
-        """
+    ) -> Guess:
+        """Noise a batch's frames and guess the clean ones."""
         num_clips = len(batch.frames)
         frames = batch.frames.flatten(0, 1)
         conditions = feeder.prepare(self.networks.backbone, batch, reading)
@@ -174,7 +181,7 @@ class AdversarialTask:
         chance, of_noise = torch.rand(2, generator=generator).tolist()
         is_own = chance < self.adversary.own_share
         is_from_noise = is_own and of_noise < self.adversary.from_noise_share
-        guess = frames
+        clean = frames
         if is_own:
             if is_from_noise:
                 num_steps = int(torch.randint(1, len(self.levels), (1,), generator=generator))
@@ -187,9 +194,9 @@ class AdversarialTask:
                 before = self.levels[place - step].to(frames.device)
                 signal, spread = self._signal_and_spread(before, batch)
                 with torch.no_grad():
-                    noisy = packed(signal * guess + spread * noise)
+                    noisy = packed(signal * clean + spread * noise)
                     prediction = self.networks.backbone(noisy, before, conditions).float()
-                guess, noise = (
+                clean, noise = (
                     signal * noisy - spread * prediction,
                     signal * prediction + spread * noisy,
                 )
@@ -199,9 +206,13 @@ class AdversarialTask:
             is_free = torch.rand(num_clips, generator=generator) < self.adversary.free_share
             levels = torch.where(is_free, free, grid).to(frames.device)
         signal, spread = self._signal_and_spread(levels, batch)
-        noisy = packed(signal * guess + spread * noise)
+        noisy = packed(signal * clean + spread * noise)
         prediction = self.networks.backbone(noisy, levels, conditions).float()
-        return signal * noisy - spread * prediction, signal, not is_from_noise
+        return Guess(
+            frames=signal * noisy - spread * prediction,
+            signal_N111=torch.zeros_like(signal) if is_from_noise else signal,
+            is_tied=not is_from_noise,
+        )
 
     def _balance(self, name: str, main: Tensor | None, other: Tensor) -> Tensor:
         """The running mean of `balance`; where there is no main loss, as it was."""
@@ -218,9 +229,11 @@ class AdversarialTask:
         own = self._remembered()[batch.clip_B[:, None], batch.motion_BM].to(batch.motion)
         return dataclasses.replace(batch, motion=torch.where(is_own, own, batch.motion))
 
-    def _remember(self, batch: Batch, made: Tensor, signal_N111: Tensor) -> None:
-        made = made.detach().unflatten(0, batch.frames.shape[:2])
-        kept_B = signal_N111.unflatten(0, batch.frames.shape[:2])[:, 0, 0, 0, 0] >= LEAST_SIGNAL
+    def _remember(self, batch: Batch, guess: Guess) -> None:
+        made = guess.frames.detach().unflatten(0, batch.frames.shape[:2])
+        kept_B = (
+            guess.signal_N111.unflatten(0, batch.frames.shape[:2])[:, 0, 0, 0, 0] >= LEAST_SIGNAL
+        )
         clip_B1 = batch.clip_B[kept_B][:, None]
         self._remembered()[clip_B1, batch.frame_BF[kept_B]] = made[kept_B].half()
 
@@ -229,24 +242,20 @@ class AdversarialTask:
         return self.made
 
     def _reading_error(
-        self,
-        batch: Batch,
-        made: Tensor,
-        signal_N111: Tensor,
-        reading: Reading,
-        generator: torch.Generator,
+        self, batch: Batch, guess: Guess, reading: Reading, generator: torch.Generator
     ) -> Tensor:
-        """How far what is read off the made frames is from the truth.
+        """How far what is read off the guess is from the truth.
 
         The mouth follows from the voice at any noise; the expression, and a mouth without a voice,
         only from what is left of the true frames.
         """
+        made = guess.frames
         noise = torch.randn(made.shape, generator=generator).to(made)
         reader = self.reader.to(made.device)
         errors_NS = signal_errors(
             reader(made + READING_NOISE * noise), batch.face_signals.flatten(0, 1)
         )
-        signal_N1 = signal_N111[:, :, 0, 0]
+        signal_N1 = guess.signal_N111[:, :, 0, 0]
         is_heard_B = reading.is_audio_kept_B
         if is_heard_B is None:
             is_heard_B = torch.ones_like(batch.begins_film_B)

@@ -10,7 +10,6 @@ Letters: B utterances, N samples, T steps of 20 ms, A articulation channels.
 
 from __future__ import annotations
 
-import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,11 +23,9 @@ from tqdm import tqdm
 
 from ..audio.encoder import normalized
 from ..audio.front_end import SAMPLE_RATE_HZ, STEP_SAMPLES, FrontEnd
-from ..config import FrontEndConfig
 from ..synthetic.voices import ARTICULATION_CHANNELS, articulation
 from .generate import SOUND_SECONDS, clip_utterance
-
-logger = logging.getLogger(__name__)
+from .loop import show_correlations
 
 CROP_STEPS = 100
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
@@ -39,20 +36,14 @@ class FrontEndTask:
     sung and rap.
 
     Args:
-        begin: an encoder to go on with; None begins a new one.
+        front_end: a new encoder, or one to go on with.
     """
 
     def __init__(
-        self,
-        config: FrontEndConfig,
-        *,
-        num_voices: int,
-        batch: int,
-        num_held_out: int = 64,
-        begin: FrontEnd | None = None,
+        self, front_end: FrontEnd, *, num_voices: int, batch: int, num_held_out: int = 64
     ) -> None:
-        self.front_end = FrontEnd(config) if begin is None else begin
-        self.reader = nn.Linear(config.width, len(ARTICULATION_CHANNELS))
+        self.front_end = front_end
+        self.reader = nn.Linear(front_end.config.width, len(ARTICULATION_CHANNELS))
         self.network: nn.Module = nn.ModuleDict(
             {"front_end": self.front_end, "reader": self.reader}
         )
@@ -88,12 +79,12 @@ class FrontEndTask:
         """Write the correlation of heard and true shapes on voices of the validation split."""
         sound_BN, shapes_BTA = self.held_out
         heard = self._read(sound_BN.to(next(self.network.parameters()).device)).cpu()
-        rows = []
-        for channel, label in enumerate(ARTICULATION_CHANNELS):
-            pair = torch.stack([heard[..., channel].flatten(), shapes_BTA[..., channel].flatten()])
-            rows.append(f"{label} {float(torch.corrcoef(pair)[0, 1]):.3f}")
-        (folder / f"{name}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        logger.info("step %s, correlation on unseen voices: %s", name, ", ".join(rows))
+        show_correlations(
+            folder / f"{name}.txt",
+            ARTICULATION_CHANNELS,
+            heard.flatten(0, 1),
+            shapes_BTA.flatten(0, 1),
+        )
 
     def _read(self, sound_BN: Tensor) -> Tensor:
         return self.reader(self.front_end(sound_BN)[:, :, -1]).float()

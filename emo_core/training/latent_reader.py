@@ -3,10 +3,8 @@ its mouths say.
 
 What squared errors of latents cannot ask for where the head's way is anyone's guess: that the
 mouth is open when the voice opens it, wherever it is in the picture. The reader is taught on true
-frames only, noised a little, and rests while it teaches.
-
-It is not the reader that evaluation measures with: that one sees pictures and was taught on other
-people.
+frames only, varied a little, and rests while it teaches. It is another network than the reader of
+pictures that evaluation measures with, which takes no part in training.
 
 Source: a resting expert that judges lips, as in Wav2Lip (Prajwal et al., arXiv 2008.10010); there
 it says whether sound and lips agree, here what the lips do, since generated data know it.
@@ -22,9 +20,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..checkpoints.emo import check_fits
 from ..files.read import read_tensors
 from ..synthetic.articulation import ARTICULATION_CHANNELS
 from .latents import FACE_SIGNALS, NUM_HELD_OUT, LatentClips
+from .loop import show_correlations
 
 WIDTHS = (64, 96, 128, 128)
 STRIDES = (1, 2, 1, 1)
@@ -48,7 +48,7 @@ class LatentReader(nn.Module):
     """Latents (N, C, h, w) -> face signals (N, S).
 
     It looks at a few places, wherever they are in the picture, and reads what is there. Where
-    things are it does not know, so it cannot learn people's ways by heart.
+    things are it is not told, so that it learns its own people less by heart.
     """
 
     def __init__(self, latent_channels: int) -> None:
@@ -83,11 +83,12 @@ def load_latent_reader(path: Path, *, latent_channels: int) -> LatentReader:
     """Read a reader, at rest.
 
     Raises:
-        InputError: there is no such file, or it holds no tensors.
-        RuntimeError: it is of another network.
+        InputError: there is no such file, or it is of another network.
     """
     reader = LatentReader(latent_channels)
-    reader.load_state_dict(dict(read_tensors(path).tensors))
+    state = dict(read_tensors(path).tensors)
+    check_fits(reader, state, name=str(path))
+    reader.load_state_dict(state)
     return reader.eval().requires_grad_(False)
 
 
@@ -142,9 +143,4 @@ class LatentReaderTask:
         read = self.reader(self.held_out.latents.flatten(0, 1).float().to(device)).cpu()
         self.reader.train()
         true = self.held_out.face_signals.flatten(0, 1)
-        rows = []
-        for column, label in enumerate(FACE_SIGNALS):
-            known = ~true[:, column].isnan()
-            pair = torch.stack([read[known, column], true[known, column]])
-            rows.append(f"{label} {float(torch.corrcoef(pair)[0, 1]):.3f}")
-        (folder / f"{name}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        show_correlations(folder / f"{name}.txt", FACE_SIGNALS, read, true)

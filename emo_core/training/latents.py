@@ -35,6 +35,7 @@ from .clips import (
 REFERENCE_PICTURE_SHARE = 0.6
 """Share of samples whose reference is another picture of the person, not a frame of the clip."""
 FACE_SIGNALS = (*ARTICULATION_CHANNELS, *EXPRESSION_COLUMNS)
+"""What is known of the face in a frame; ranges as in `synthetic.face_state`."""
 NUM_HELD_OUT = 8
 """The data's last clips are only shown and measured."""
 LARGEST_CHUNK = 64
@@ -106,16 +107,7 @@ def encode_clips(
         latent_scale: of the networks that will read the latents; None measures one here.
     """
     columns: dict[str, list[Tensor]] = {
-        name: []
-        for name in (
-            "latents",
-            "references",
-            "audio",
-            "face_boxes",
-            "mouth_boxes",
-            "speed_deg_s",
-            "face_signals",
-        )
+        field.name: [] for field in fields(LatentClips) if field.name != "latent_scale"
     }
     device = next(vae.parameters()).device
     is_slow = is_half_slow(torch.bfloat16, device)

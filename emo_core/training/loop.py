@@ -14,6 +14,7 @@ import csv
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -161,6 +162,20 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
             average.restore(parameters)
             shown_at = now
     average.copy_to(parameters)
+
+
+def show_correlations(path: Path, labels: Sequence[str], read_NS: Tensor, true_NS: Tensor) -> None:
+    """Write how read and true signals correlate, a line for each of the S labels.
+
+    Where the truth is NaN it is unknown and left out.
+    """
+    rows = []
+    for column, label in enumerate(labels):
+        known_N = ~true_NS[:, column].isnan()
+        pair = torch.stack([read_NS[known_N, column], true_NS[known_N, column]])
+        rows.append(f"{label} {float(torch.corrcoef(pair)[0, 1]):.3f}")
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    logger.info("%s, correlation of read and true: %s", path.stem, ", ".join(rows))
 
 
 def learning_rate_at(step: int, settings: LoopSettings) -> float:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 FRAMES_AT_ONCE = 16
 """Where the memory allows."""
+FRAMES_AT_ONCE_ON_CPU = 4
+"""What stays in a processor's cache; see `tests/benchmarks/test_decoding.py`."""
 _CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
 """In what torch's allocator for the CPU raises (c10/core/impl/alloc_cpu.cpp, torch 2.11)."""
 

@@ -3,8 +3,9 @@
 import torch
 from timing import alternating
 
-from emo_core.models.vae import DECODED_AT_ONCE, DECODED_AT_ONCE_ON_CPU, VAE
+from emo_core.models.vae import VAE
 from emo_core.training.presets import LATENT_CHANNELS
+from emo_core.video.decoding import FRAMES_AT_ONCE, FRAMES_AT_ONCE_ON_CPU
 
 
 @torch.no_grad()
@@ -14,13 +15,13 @@ def test_small_parts_with_channels_last_against_large_ones() -> None:
     packed = VAE(scale=1.0, latent_channels=LATENT_CHANNELS).eval()
     packed.load_state_dict(plain.state_dict())
     packed.to(memory_format=torch.channels_last)
-    latents = torch.randn(DECODED_AT_ONCE, LATENT_CHANNELS, 16, 16)
+    latents = torch.randn(FRAMES_AT_ONCE, LATENT_CHANNELS, 16, 16)
     seconds = alternating(
         {
-            "as before": lambda: plain.decode(latents, chunk=DECODED_AT_ONCE),
-            "small parts": lambda: plain.decode(latents, chunk=DECODED_AT_ONCE_ON_CPU),
-            "channels last": lambda: packed.decode(latents, chunk=DECODED_AT_ONCE),
-            "both": lambda: packed.decode(latents),
+            "as before": lambda: plain.decode(latents, chunk=FRAMES_AT_ONCE),
+            "small parts": lambda: plain.decode(latents, chunk=FRAMES_AT_ONCE_ON_CPU),
+            "channels last": lambda: packed.decode(latents, chunk=FRAMES_AT_ONCE),
+            "both": lambda: packed.decode(latents, chunk=FRAMES_AT_ONCE_ON_CPU),
         }
     )
     print(
@@ -30,5 +31,8 @@ def test_small_parts_with_channels_last_against_large_ones() -> None:
         ratio = seconds["as before"] / value
         print(f"  {name}: {value / len(latents) * 1000:.1f} ms a frame, {ratio:.2f} times as fast")
     torch.testing.assert_close(
-        packed.decode(latents), plain.decode(latents, chunk=DECODED_AT_ONCE), atol=1e-5, rtol=0
+        packed.decode(latents, chunk=FRAMES_AT_ONCE_ON_CPU),
+        plain.decode(latents, chunk=FRAMES_AT_ONCE),
+        atol=1e-5,
+        rtol=0,
     )

@@ -19,10 +19,13 @@ from emo_core.training.adversarial_task import (
     LEAST_SIGNAL,
     AdversarialTask,
     Adversary,
+    Guess,
     seen_by_critic,
 )
 from emo_core.training.critic import Critic, balance, hinge_losses
+from emo_core.training.feeding import Reading
 from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader
+from emo_core.training.latents import Batch
 from emo_core.training.loop import LoopSettings, fit
 
 ADVERSARY = Adversary(
@@ -132,8 +135,8 @@ def test_what_is_noised(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(task.networks.backbone, "forward", spy)
     reading = task.feeder.read(batch, numbered(1), is_dropping=False)
-    guess, signal, is_tied = task.guess(task.feeder, batch, reading, numbered(1))
-    assert is_tied is not is_from_noise
+    guess = task.guess(task.feeder, batch, reading, numbered(1))
+    assert guess.is_tied is not is_from_noise
     latents, levels = seen[-1]
     scheduler = make_scheduler(task.networks.config.diffusion, solver="ddim")
     set_steps(scheduler, ADVERSARY.steps)
@@ -157,8 +160,9 @@ def test_what_is_noised(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
             noise = (latents[part] - alpha.sqrt() * frames[clip]) / (1 - alpha).sqrt()
             assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
         clean = alpha.sqrt() * latents[part] - (1 - alpha).sqrt() * answers[-1][part]
-        torch.testing.assert_close(guess[part], clean, rtol=1e-4, atol=1e-5)
-        assert float(signal[part].unique()) == pytest.approx(float(alpha.sqrt()), abs=1e-6)
+        torch.testing.assert_close(guess.frames[part], clean, rtol=1e-4, atol=1e-5)
+        known = 0.0 if is_from_noise else float(alpha.sqrt())
+        assert float(guess.signal_N111[part].unique()) == pytest.approx(known, abs=1e-6)
 
 
 def test_the_critic_sees_frames_their_change_and_the_reference() -> None:
@@ -183,7 +187,7 @@ def test_motion_frames_are_what_was_last_made_of_them() -> None:
     signal = torch.tensor([LEAST_SIGNAL + 0.1, LEAST_SIGNAL - 0.1])
     signal_N111 = signal.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
     before = task.made.clone()
-    task._remember(batch, made, signal_N111)
+    task._remember(batch, Guess(made, signal_N111, is_tied=True))
     clip, frames = int(batch.clip_B[0]), batch.frame_BF[0]
     torch.testing.assert_close(task.made[clip, frames], made[: len(frames)].half())
     other = before.clone()
@@ -197,6 +201,36 @@ def test_motion_frames_are_what_was_last_made_of_them() -> None:
     assert torch.equal(task._with_own_motion(next_batch, numbered(0)).motion, batch.motion)
 
 
+def test_a_step_hands_out_own_motion_frames_and_judges_their_seams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is made follows the network's own frames; what is true follows true ones."""
+    task = toy_task(own_motion_share=1.0)
+    for parameter in task.learning_parameters().values():
+        parameter.requires_grad_(True)
+    task.made += 1.0
+    fed: list[Batch] = []
+    judged: list[Batch] = []
+    read = task.feeder.read
+
+    def spy_on_feeder(batch: Batch, *arguments: object, **options: object) -> Reading:
+        fed.append(batch)
+        return read(batch, *arguments, **options)
+
+    def spy_on_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:
+        judged.append(batch)
+        return seen_by_critic(batch, frames_NChw)
+
+    monkeypatch.setattr(task.feeder, "read", spy_on_feeder)
+    monkeypatch.setattr(adversarial_task, "seen_by_critic", spy_on_critic)
+    task.loss(numbered(0))
+    of_true, of_made = judged
+    data = task.feeder.data.latents[of_true.clip_B[:, None], of_true.motion_BM].float()
+    assert torch.equal(of_true.motion, data)
+    torch.testing.assert_close(fed[0].motion, data + 1.0, atol=1e-2, rtol=0)
+    assert torch.equal(of_made.motion, fed[0].motion)
+
+
 def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_only_where_it_shows() -> None:
     task = toy_task()
     batch = task.feeder.draw(numbered(0), num_clips=2)
@@ -207,7 +241,8 @@ def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_only_where
         heard = dataclasses.replace(reading, is_audio_kept_B=torch.full((2,), is_heard))
         made = batch.frames.flatten(0, 1)
         signal_N111 = torch.full((len(made), 1, 1, 1), signal)
-        return float(task._reading_error(changed, made, signal_N111, heard, numbered(0)))
+        guess = Guess(made, signal_N111, is_tied=True)
+        return float(task._reading_error(changed, guess, heard, numbered(0)))
 
     mouth, expression = batch.face_signals.clone(), batch.face_signals.clone()
     mouth[..., NUM_MOUTH_SIGNALS:] = torch.nan
@@ -227,7 +262,8 @@ def test_the_reading_draws_the_network_towards_the_true_mouth() -> None:
     signal_N111 = torch.ones(len(made), 1, 1, 1)
 
     def error(frames: Tensor) -> Tensor:
-        return task._reading_error(batch, frames, signal_N111, reading, numbered(0))
+        guess = Guess(frames, signal_N111, is_tied=True)
+        return task._reading_error(batch, guess, reading, numbered(0))
 
     before = error(made)
     (gradient,) = torch.autograd.grad(before, made)
@@ -244,6 +280,7 @@ def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
     for seed in range(3):
         task.loss(numbered(seed))
     usual = dict(task.usual_factors)
+    assert not torch.equal(task.made, task.feeder.data.latents), "nothing was remembered"
     assert usual["critic"] > 0
     assert usual["reader"] > 0
     made = task.made.clone()
@@ -270,8 +307,8 @@ def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
             batch = task.feeder.draw(numbered(seed), num_clips=2)
             with torch.no_grad():
                 reading = task.feeder.read(batch, numbered(seed), is_dropping=False)
-                made, _, _ = task.guess(task.feeder, batch, reading, numbered(seed))
-            losses.append(float((made - batch.frames.flatten(0, 1)).square().mean()))
+                guess = task.guess(task.feeder, batch, reading, numbered(seed))
+            losses.append(float((guess.frames - batch.frames.flatten(0, 1)).square().mean()))
         return sum(losses) / len(losses)
 
     task = toy_task(

@@ -63,8 +63,10 @@ def test_a_reader_comes_back_from_its_file_at_rest(tmp_path: Path) -> None:
     latents = torch.randn(3, 4, 16, 16)
     assert torch.equal(again(latents), reader.eval()(latents))
     assert not any(parameter.requires_grad for parameter in again.parameters())
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="none.safetensors"):
         load_latent_reader(tmp_path / "none.safetensors", latent_channels=4)
+    with pytest.raises(InputError, match="of another shape"):
+        load_latent_reader(tmp_path / "reader.safetensors", latent_channels=8)
 
 
 def test_a_face_reads_the_same_wherever_it_is() -> None:

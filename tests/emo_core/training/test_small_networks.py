@@ -6,11 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from emo_core.audio.encoder import normalized
+from emo_core.audio.front_end import FrontEnd
 from emo_core.config import FrontEndConfig
 from emo_core.models.vae import VAE
 from emo_core.training.clips import save_clip
 from emo_core.training.front_end import FrontEndTask
-from emo_core.training.generate import make_clip
+from emo_core.training.generate import clip_utterance, make_clip
 from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import VAETask, initialise
 
@@ -67,7 +69,7 @@ def test_the_encoder_rests_where_only_the_decoder_learns(clips: Path, tmp_path: 
 def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
     config = FrontEndConfig(num_mels=20, width=16, dilations=(1, 2), num_returned_layers=2)
     torch.manual_seed(0)
-    task = FrontEndTask(config, num_voices=4, num_held_out=2, batch=4)
+    task = FrontEndTask(FrontEnd(config), num_voices=4, num_held_out=2, batch=4)
     sound, shapes = task.sound_BN, task.shapes_BTA
 
     def error() -> float:
@@ -82,3 +84,17 @@ def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
     assert error() < 0.8 * at_first
     text = next((tmp_path / "hearing" / "samples").glob("*.txt")).read_text()
     assert "mouth_open" in text
+
+
+def test_the_front_end_hears_the_voices_of_the_clips() -> None:
+    """Whispered, shouted and rap ones too: its sound and shapes are those of the clip's number."""
+    config = FrontEndConfig(num_mels=20, width=16, dilations=(1,), num_returned_layers=1)
+    front_end = FrontEnd(config)
+    task = FrontEndTask(front_end, num_voices=12, num_held_out=1, batch=2)
+    assert task.front_end is front_end
+    manners = [clip_utterance("train", index).manner for index in range(12)]
+    assert set(manners) - {"plain"}, "all of these voices are plain: take more"
+    for index in range(12):
+        clip = make_clip("train", index, num_frames=1, num_references=0, fps=25.0, size=16)
+        torch.testing.assert_close(task.sound_BN[index], normalized(clip.waveform))
+        torch.testing.assert_close(task.shapes_BTA[index], clip.articulation)
