@@ -42,13 +42,13 @@ from ..emo_core.preflight.scratch import time_writing
 from ..emo_core.store.clips import LARGEST_BYTES
 from ..emo_core.video.median import MedianFilter
 from ..emo_core.video.writer import AAC_MAX_BIT_RATE, Mp4Writer
-from .ddim import ddim_schedule
 from .film import FilmToSample, assemble
 from .guider import ClipGuider
 from .network import CLIP_KEY
 from .paths import store_path, temp_folder
 from .sampling import AUTO, USUAL_SAMPLER, USUAL_SCHEDULER, film_inputs, guidance_input
 from .shown import show_text
+from .solvers import OWN_SOLVERS, own_schedule
 from .vae import check_vae
 
 WARN, STOP = "warn", "stop"
@@ -175,8 +175,9 @@ def measure(
     part = first_part(to_sample.film)
     plan = FilmPlan.of(part, steps=MEASURED_STEPS)
     guider = ClipGuider(model, dataclasses.replace(to_sample, film=part), guidance=guidance)
-    if sampler == AUTO and part.config.sampling.solver == "ddim":
-        chosen, sigmas = ddim_schedule(model, steps=MEASURED_STEPS)
+    solver = part.config.sampling.solver
+    if sampler == AUTO and solver in OWN_SOLVERS:
+        chosen, sigmas = own_schedule(model, solver=solver, steps=MEASURED_STEPS)
     else:
         chosen = comfy.samplers.sampler_object(USUAL_SAMPLER if sampler == AUTO else sampler)
         # The first of more steps: the last of all is cheaper with some samplers.

@@ -20,13 +20,13 @@ from ..emo_core.files.on_disk import TensorOnDisk
 from ..emo_core.sampling.anchor import USUAL_ANCHOR_SHARE
 from ..emo_core.sampling.generate import Stretch
 from ..emo_core.store.clips import LARGEST_BYTES, ClipStore
-from .ddim import ddim_schedule
 from .film import assemble, config_of
 from .guider import ClipGuider
 from .latents import FILE_KEY, empty_latent
 from .paths import STORE_FOLDER, store_path, temp_folder
 from .retaking import takes_of
 from .shown import show_text
+from .solvers import OWN_SOLVERS, own_schedule
 from .sound import AudioDict, waveform_of
 from .streaming import write_film
 from .types import AudioType, FaceRegionType, ReferenceType, RetakeType, RetakeWire, SpeedType
@@ -192,7 +192,7 @@ class Sampler(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Denoising steps. 0 takes the checkpoint's own number: 10 for the "
+                    tooltip="Denoising steps. 0 takes the checkpoint's own number: 4 for the "
                     "demo, 25 to 40 for the published families, 6 for accelerated EchoMimic.",
                 ),
                 guidance_input(),
@@ -201,7 +201,7 @@ class Sampler(io.ComfyNode):
                     options=[AUTO, *comfy.samplers.KSampler.SAMPLERS],
                     default=AUTO,
                     tooltip="auto takes the checkpoint's own: DDIM with its own schedule for the "
-                    "published families, dpmpp_2m for others.",
+                    "published families, LCM for the demo.",
                 ),
                 io.Combo.Input(
                     "scheduler",
@@ -253,8 +253,8 @@ class Sampler(io.ComfyNode):
         film, model = guider.film, film_inputs["model"]
         defaults = film.config.sampling
         steps = steps or defaults.steps
-        if sampler_name == AUTO and defaults.solver == "ddim":
-            sampler, sigmas = ddim_schedule(model, steps=steps)
+        if sampler_name == AUTO and defaults.solver in OWN_SOLVERS:
+            sampler, sigmas = own_schedule(model, solver=defaults.solver, steps=steps)
         else:
             sampler = comfy.samplers.sampler_object(
                 USUAL_SAMPLER if sampler_name == AUTO else sampler_name
@@ -322,7 +322,8 @@ class DDIM(io.ComfyNode):
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int) -> io.NodeOutput:
         config = config_of(model, node=cls.NAME)
-        return io.NodeOutput(*ddim_schedule(model, steps=steps or config.sampling.steps))
+        steps = steps or config.sampling.steps
+        return io.NodeOutput(*own_schedule(model, solver="ddim", steps=steps))
 
 
 def _kept(stretches: Iterator[Stretch], latents: TensorOnDisk) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import LCMScheduler, SchedulerMixin
 from torch import Tensor
 
 from .held import Held, HeldSteps
@@ -34,11 +34,13 @@ def denoise(
     steps: int,
     device: torch.device,
     held: Held | None = None,
+    generator: torch.Generator | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Take all steps.
 
     Args:
+        generator: on the CPU; draws what a solver adds on its way. None draws it by chance.
         held: frames that are to become known ones.
         on_step: called with the step's index and the latents after it; may raise to cancel.
 
@@ -56,13 +58,14 @@ def denoise(
             alphas_bar=scheduler.alphas_cumprod,
             prediction_type=scheduler.config.prediction_type,
         )
+    drawing = {"generator": generator} if isinstance(scheduler, LCMScheduler) else {}
     for step_index, timestep in enumerate(scheduler.timesteps):
         timestep = timestep.to(device)
         seen = latents if holding is None else holding.seen(latents, timestep)
         prediction = predict(scheduler.scale_model_input(seen, timestep), timestep, step_index)
         if holding is not None:
             prediction = holding.predicted(prediction, seen, latents, timestep)
-        latents = scheduler.step(prediction, timestep, latents).prev_sample
+        latents = scheduler.step(prediction, timestep, latents, **drawing).prev_sample
         if on_step is not None:
             on_step(step_index, latents)
     return latents

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MOST_SEED = 2**64 - 1
+
 
 class FilmNoise:
     """The noise of a film, drawn clip by clip from one seed on the CPU.
@@ -34,6 +36,14 @@ class FilmNoise:
     def _begin(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
         self._next = 0
+
+
+def step_generator(seed: int, index: int) -> torch.Generator:
+    """Return the source of the noise that clip `index` of a film is given on its way.
+
+    Never that of `FilmNoise`: by one further, as ComfyUI's samplers have it.
+    """
+    return torch.Generator().manual_seed((seed + index) % MOST_SEED + 1)
 
 
 def limited(noise: Tensor, limit: float | None) -> Tensor:

@@ -37,7 +37,7 @@ from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors
 from .latents import NUM_HELD_OUT, Batch, LatentClips
 from .stages import FRONT_END, Feed, Stage, learning_parameters
 
-SOLVER = "ddim"
+SOLVER = "lcm"
 CRITIC_WIDTHS = (64, 96, 128, 128)
 CRITIC_STRIDES = (1, 2, 1, 2)
 SHOWN_CLIPS = 6
@@ -73,6 +73,8 @@ class Adversary:
     """Share of clips whose motion frames are those that the network last made of them."""
     reading_weight: float
     """Length of the reading's gradient in the last layer, over that of the error."""
+    told_frames: int
+    """Frames after which motion frames tell nothing of the head's way any more."""
     first_weight: float
     """Weight of the error at the first of the steps, where only noise is seen: the head's way is
     anyone's guess there, and a strong error would make it the mean of all ways. At the last
@@ -147,13 +149,12 @@ class AdversarialTask:
         guess = self.guess(self.feeder, fed, reading, generator)
         self._remember(batch, guess)
         made, true = guess.frames, batch.frames.flatten(0, 1)
-        first = self.adversary.first_weight if guess.is_tied else 0.0
-        weight_N111 = first + (1.0 - first) * guess.signal_N111
         errors = errors_of(
-            weight_N111 * (made - true).square(),
+            self._error_weight(batch, guess) * (made - true).square(),
             batch,
             mouth_weight=self.stage.mouth_weight,
             face_weight=self.stage.face_weight,
+            eyes_weight=self.stage.eyes_weight,
         )
         of_critic, of_maker = hinge_losses(
             self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
@@ -196,10 +197,8 @@ class AdversarialTask:
                 with torch.no_grad():
                     noisy = packed(signal * clean + spread * noise)
                     prediction = self.networks.backbone(noisy, before, conditions).float()
-                clean, noise = (
-                    signal * noisy - spread * prediction,
-                    signal * prediction + spread * noisy,
-                )
+                clean = signal * noisy - spread * prediction
+                noise = torch.randn(frames.shape, generator=generator).to(frames.device)
         else:
             grid = self.levels[torch.randint(len(self.levels), (num_clips,), generator=generator)]
             free = torch.randint(len(self.alpha_bar), (num_clips,), generator=generator)
@@ -213,6 +212,17 @@ class AdversarialTask:
             signal_N111=torch.zeros_like(signal) if is_from_noise else signal,
             is_tied=not is_from_noise,
         )
+
+    def _error_weight(self, batch: Batch, guess: Guess) -> Tensor:
+        """Factors (N, 1, 1, 1) on the error: where the head's way is not known yet they are small,
+        but motion frames tell that of the frames right behind them."""
+        first = self.adversary.first_weight if guess.is_tied else 0.0
+        weight_N111 = first + (1.0 - first) * guess.signal_N111
+        num_clips, num_frames = batch.frames.shape[:2]
+        frame_F = torch.arange(num_frames, device=weight_N111.device)
+        told_F = (1.0 - frame_F / self.adversary.told_frames).clamp(min=0.0)
+        told_BF = told_F * (~batch.begins_film_B)[:, None]
+        return weight_N111.maximum(told_BF.reshape(num_clips * num_frames, 1, 1, 1))
 
     def _balance(self, name: str, main: Tensor | None, other: Tensor) -> Tensor:
         """The running mean of `balance`; where there is no main loss, as it was."""
@@ -318,6 +328,7 @@ def adversarial_stage(networks: Networks) -> Stage:
         motion_noise=0.15,
         mouth_weight=8.0,
         face_weight=2.0,
+        eyes_weight=6.0,
     )
     return Stage(**dataclasses.asdict(feed), name="adversarial", learns=None, rests=(FRONT_END,))
 

@@ -133,13 +133,19 @@ def packed(images_NCHW: Tensor) -> Tensor:
 
 
 def errors_of(
-    error_NChw: Tensor, batch: Batch, *, mouth_weight: float, face_weight: float = 0.0
+    error_NChw: Tensor,
+    batch: Batch,
+    *,
+    mouth_weight: float,
+    face_weight: float = 0.0,
+    eyes_weight: float = 0.0,
 ) -> dict[str, Tensor]:
     """Means of a squared error: what is minimised, the plain mean, and that where the mouth is."""
     mouth_N1hw = batch.mouth.flatten(0, 1)
     face_B1hw = adaptive_avg_pool2d(batch.region, mouth_N1hw.shape[-2:])
     face_N1hw = face_B1hw.repeat_interleave(batch.frames.shape[1], dim=0)
-    weight = 1.0 + mouth_weight * mouth_N1hw + face_weight * face_N1hw
+    eyes_N1hw = batch.eyes.flatten(0, 1)
+    weight = 1.0 + mouth_weight * mouth_N1hw + face_weight * face_N1hw + eyes_weight * eyes_N1hw
     return {
         "loss": (error_NChw * weight).mean() / weight.mean(),
         "plain": error_NChw.mean(),
@@ -168,6 +174,7 @@ def sample_frames(
         scheduler=make_scheduler(networks.config.diffusion, solver=solver),
         steps=steps,
         device=frames.device,
+        generator=generator,
     )
 
 

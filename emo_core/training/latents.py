@@ -40,6 +40,8 @@ NUM_HELD_OUT = 8
 """The data's last clips are only shown and measured."""
 LARGEST_CHUNK = 64
 """Pictures that an accelerator encodes at once."""
+FOREHEAD_SHARE = 0.2
+"""Of a face's height: what lies above the brows."""
 LARGEST_GROWTH = 0.15
 """Face boxes are grown by 0 to this before they become the region, so that users need not be
 exact."""
@@ -176,6 +178,8 @@ class Batch:
     """[B, 1, H, W]: pixels."""
     mouth: Tensor
     """[B, F, 1, h, w]: 1 where a latent lies in the mouth's box."""
+    eyes: Tensor
+    """[B, F, 1, h, w]: 1 where a latent lies in the band of the eyes, brows and nose."""
     face_signals: Tensor
     """[B, F, S]."""
     clip_B: Tensor
@@ -228,7 +232,9 @@ def draw_batch(
     frame_BF, motion_BM = frame_BF.to(device), motion_BM.to(device)
     # Past both ends of the clip its edge repeats.
     window_BFW = window_BFW.clamp(0, total - 1).to(device)
-    mouth_BF14 = data.mouth_boxes[clip_B1, frame_BF][:, :, None]
+    face_BF4 = data.face_boxes[clip_B1, frame_BF]
+    mouth_BF4 = data.mouth_boxes[clip_B1, frame_BF]
+    eyes_BF4 = eye_boxes(face_BF4, mouth_BF4)
     region_BHW = boxes_to_mask(
         data.face_boxes[clip_B1[:, 0]],
         height=height * PIXELS_PER_LATENT,
@@ -243,12 +249,20 @@ def draw_batch(
         audio_windows=data.audio[clip_B11, window_BFW].float(),
         speed_windows=data.speed_deg_s[clip_B11, window_BFW],
         region=region_BHW[:, None],
-        mouth=boxes_to_mask(mouth_BF14, height=height, width=width)[:, :, None],
+        mouth=boxes_to_mask(mouth_BF4[:, :, None], height=height, width=width)[:, :, None],
+        eyes=boxes_to_mask(eyes_BF4[:, :, None], height=height, width=width)[:, :, None],
         face_signals=data.face_signals[clip_B1, frame_BF],
         clip_B=clip_B1[:, 0],
         frame_BF=frame_BF,
         motion_BM=motion_BM,
     )
+
+
+def eye_boxes(face_BF4: Tensor, mouth_BF4: Tensor) -> Tensor:
+    """Return the bands (B, F, 4) from brows to mouth, as wide as the face: eyes, glasses, nose."""
+    x0, y0, x1, y1 = face_BF4.unbind(-1)
+    top = y0 + FOREHEAD_SHARE * (y1 - y0)
+    return torch.stack([x0, top, x1, mouth_BF4[..., 1].maximum(top)], dim=-1)
 
 
 def _draw_references(data: LatentClips, clip_B: Tensor, generator: torch.Generator) -> Tensor:

@@ -98,5 +98,6 @@ ADVERSARY = Adversary(
     from_noise_share=0.5,
     own_motion_share=0.5,
     reading_weight=0.5,
+    told_frames=3,
     first_weight=0.3,
 )

@@ -44,6 +44,7 @@ class Feed:
     mouth_weight: float = 0.0
     """Extra weight of the loss where the mouth is."""
     face_weight: float = 0.0
+    eyes_weight: float = 0.0
     """Extra weight of the loss in the region that the face moves in."""
 
 

@@ -1,5 +1,7 @@
 """EMO as a native MODEL: the same film headless and in ComfyUI, by every route and sampler."""
 
+import importlib
+
 import pytest
 import torch
 from conftest import SAMPLE_RATE_HZ, voice_samples
@@ -22,7 +24,9 @@ def headless(toy, **settings) -> torch.Tensor:
     """Latents of the film as the command line makes it."""
     animator = Animator.load(toy.model, toy.vae, device=torch.device("cpu"))
     sound = Waveform(voice_samples(0.6)[None], SAMPLE_RATE_HZ)
-    chosen = AnimateSettings(steps=3, guidance=2.0, solver="ddim", seed=5, **settings)
+    chosen = AnimateSettings(
+        **{"steps": 3, "guidance": 2.0, "solver": "ddim", "seed": 5} | settings
+    )
     film = animator.film(read_image(toy.portrait), sound, settings=chosen)
     return torch.cat(list(animator.sample(film, settings=chosen)))
 
@@ -35,6 +39,25 @@ def test_headless_and_comfyui_give_the_same_latents(graph, toy):
     with_speed = graph.film(head_speed=speed)
     assert (with_speed - headless(toy, speed_deg_s=20.0)).abs().max() <= 1e-5
     assert (with_speed - made).abs().max() > 1e-3
+
+
+def test_lcm_gives_the_same_latents_too(graph, toy, pack):
+    """By the sampler that 'auto' takes for checkpoints of this solver, and by ComfyUI's own."""
+    import comfy.samplers
+
+    expected = headless(toy, solver="lcm", steps=4)
+    guider, latent = graph.guider()
+    solvers = importlib.import_module(f"{pack.__name__}.solvers")
+    own = solvers.own_schedule(graph.model, solver="lcm", steps=4)
+    made = sample(guider, latent, *own)
+    assert (made - expected).abs().max() <= 1e-5
+    assert (made - headless(toy, steps=4)).abs().max() > 1e-2
+    sigmas = comfy.samplers.calculate_sigmas(
+        graph.model.get_model_object("model_sampling"), "sgm_uniform", 4
+    )
+    guider, latent = graph.guider()
+    near = sample(guider, latent, comfy.samplers.sampler_object("lcm"), sigmas)
+    assert (near - expected).abs().max() <= 0.05
 
 
 def test_one_node_and_the_guider_are_the_same(graph):

@@ -12,7 +12,7 @@ from emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from emo_core.sampling.denoising import denoise, guided
 from emo_core.sampling.generate import MakeClip, Motion, Stretch, generate_clips
 from emo_core.sampling.held import Held
-from emo_core.sampling.noise import FilmNoise
+from emo_core.sampling.noise import FilmNoise, step_generator
 from emo_core.sampling.schedule import SOLVERS, make_scheduler, set_steps
 
 SHAPE = (4, 4, 4)
@@ -143,6 +143,30 @@ def test_schedule_is_the_published_one() -> None:
         assert float(scheduler.alphas_cumprod[timestep]) == pytest.approx(alpha, rel=1e-4, abs=1e-8)
 
 
+def test_lcm_visits_the_timesteps_of_ddim() -> None:
+    schedulers = [make_scheduler(DiffusionConfig(), solver=name) for name in ("lcm", "ddim")]
+    for steps in (1, 4, 7, 25):
+        for scheduler in schedulers:
+            set_steps(scheduler, steps)
+        lcm, ddim = (scheduler.timesteps for scheduler in schedulers)
+        # Where they do not divide, one rounds and the other cuts.
+        assert (lcm - ddim).abs().max() <= (1000 % steps > 0), steps
+
+
+def test_noise_on_the_way_is_a_clips_own_and_comes_again() -> None:
+    """Also not that which a film begins with."""
+
+    def drawn(seed: int, index: int) -> torch.Tensor:
+        return torch.randn(CLIP, *SHAPE, generator=step_generator(seed, index))
+
+    assert torch.equal(drawn(7, 1), drawn(7, 1))
+    first = FilmNoise(7, clip_frames=CLIP, shape=SHAPE).clip(0)
+    for other in (drawn(7, 0), drawn(7, 2), drawn(9, 1), first):
+        assert not torch.equal(drawn(7, 1), other)
+    assert not torch.equal(drawn(7, 0), first)
+    drawn(2**64 - 1, 3)
+
+
 def test_unknown_solver() -> None:
     with pytest.raises(InputError, match="'eulr': unknown. Choose one of ddim"):
         make_scheduler(DiffusionConfig(), solver="eulr")
@@ -156,7 +180,7 @@ def test_every_number_of_steps_is_that_number(solver: str) -> None:
         set_steps(scheduler, steps)
         assert len(scheduler.timesteps) == steps
         assert scheduler.timesteps.min() >= 0
-        if solver != "ddim":
+        if solver in ("dpm++2m", "unipc"):
             assert len(scheduler.sigmas) == steps + 1 and scheduler.sigmas[-1] == 0
     for steps in (0, 1001):
         with pytest.raises(InputError, match=f"{steps} steps: expected 1 to 1000"):

@@ -1,16 +1,18 @@
-"""DDIM exactly as diffusers runs it, as a SAMPLER with its SIGMAS.
+"""DDIM and LCM exactly as diffusers runs them, as a SAMPLER with its SIGMAS.
 
 ComfyUI's zero-terminal-SNR schedule ends at a tiny signal instead of none, and its samplers go to
 the next sigma that is listed, where diffusers goes to timestep - 1000 // steps. The difference is
 small, but a checkpoint's published pictures are made by diffusers' rule.
 
-Source: diffusers `schedulers/scheduling_ddim.py`, step, eta 0.
+Source: diffusers `schedulers/scheduling_ddim.py`, step, eta 0, and `scheduling_lcm.py`, step,
+without its `c_skip`, which is below 1e-6 in all but the last of hundreds of steps.
 
 Letters: F frames, C channels, h and w rows and columns of latents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -21,9 +23,15 @@ from torch import Tensor
 from ..emo_core.config import DiffusionConfig
 from ..emo_core.errors import InputError
 
+OWN_SOLVERS = ("ddim", "lcm")
+"""Solvers of checkpoints for which ComfyUI's samplers are not exact."""
 
-def ddim_schedule(model: ModelPatcher, *, steps: int) -> tuple[KSAMPLER, Tensor]:
+
+def own_schedule(model: ModelPatcher, *, solver: str, steps: int) -> tuple[KSAMPLER, Tensor]:
     """Return the sampler and the sigmas of `steps` steps.
+
+    Args:
+        solver: one of OWN_SOLVERS.
 
     Raises:
         InputError: fewer than one step, or more than the schedule has.
@@ -32,7 +40,7 @@ def ddim_schedule(model: ModelPatcher, *, steps: int) -> tuple[KSAMPLER, Tensor]
     from ..emo_core.sampling.schedule import make_scheduler, set_steps
 
     config = model.model.emo_config.diffusion
-    scheduler = make_scheduler(config, solver="ddim")
+    scheduler = make_scheduler(config, solver=solver)
     set_steps(scheduler, steps)
     timesteps = scheduler.timesteps.tolist()
     sampler = KSAMPLER(
@@ -41,6 +49,7 @@ def ddim_schedule(model: ModelPatcher, *, steps: int) -> tuple[KSAMPLER, Tensor]
             alphas_bar=scheduler.alphas_cumprod.double(),
             timesteps=timesteps,
             stride=_stride(config, steps),
+            is_noise_new=solver == "lcm",
         )
     )
     sigmas = model.get_model_object("model_sampling").sigmas.cpu()[timesteps]
@@ -62,29 +71,44 @@ def _sample(
     alphas_bar: Tensor,
     timesteps: list[int],
     stride: int,
+    is_noise_new: bool,
 ) -> Tensor:
-    """ComfyUI's contract of a sampler function; x (F, C, h, w) is scaled as it scales noise."""
+    """ComfyUI's contract of a sampler function; x (F, C, h, w) is scaled as it scales noise.
+
+    Args:
+        is_noise_new: whether every step draws noise instead of keeping the model's.
+    """
     if len(sigmas) != len(timesteps) + 1:
         raise InputError(
             f"EMO DDIM: {len(sigmas) - 1} sigmas for {len(timesteps)} steps. Connect SAMPLER and "
             "SIGMAS of the same 'EMO DDIM' node."
         )
+    extra_args = extra_args or {}
+    draw = _drawing(x, extra_args.get("seed"))
     ones = x.new_ones(x.shape[0])
     x = x / (1 + sigmas[0] ** 2).sqrt()
     for index, timestep in enumerate(timesteps):
         sigma = sigmas[index]
         scale = (1 + sigma**2).sqrt()
-        denoised = model(x * scale, sigma * ones, **(extra_args or {}))
+        denoised = model(x * scale, sigma * ones, **extra_args)
         # The wrapper answers with a clean estimate; the velocity it came from is exact again.
         velocity = (x / scale - denoised) * scale / sigma
         previous = timestep - stride
+        if is_noise_new:
+            previous = timesteps[index + 1] if index + 1 < len(timesteps) else -1
         alpha = alphas_bar[timestep]
         alpha_previous = alphas_bar[previous] if previous >= 0 else alphas_bar.new_ones(())
         signal, spread = float(alpha.sqrt()), float((1 - alpha).sqrt())
         x0 = signal * x - spread * velocity
-        noise = signal * velocity + spread * x
+        noise = draw() if is_noise_new else signal * velocity + spread * x
         if callback is not None:
             step = {"x": x, "i": index, "sigma": sigma, "sigma_hat": sigma, "denoised": x0}
             callback(step)
         x = float(alpha_previous.sqrt()) * x0 + float((1 - alpha_previous).sqrt()) * noise
     return x
+
+
+def _drawing(x: Tensor, seed: int | None) -> Callable[[], Tensor]:
+    """Noise like x, on every device that of the CPU; as ComfyUI's samplers draw it there."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed + 1)
+    return lambda: torch.randn(x.shape, generator=generator).to(x)
