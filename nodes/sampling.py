@@ -208,7 +208,7 @@ class Sampler(io.ComfyNode):
                     options=[AUTO, *comfy.samplers.KSampler.SCHEDULERS],
                     default=AUTO,
                     tooltip="auto is sgm_uniform, which begins at pure noise as in training. Not "
-                    "read where sampler_name auto is DDIM, which has its own schedule.",
+                    "read where sampler_name auto is DDIM or LCM, which have their own.",
                 ),
                 *weight_inputs(),
                 *long_film_inputs(),
