@@ -25,7 +25,7 @@ from .sampling.clip_plan import ClipSpan
 from .sampling.denoising import OnStep, Predict, PredictGuided, denoise, guided
 from .sampling.generate import Motion
 from .sampling.held import Held
-from .sampling.noise import FilmNoise, limited, step_generator
+from .sampling.noise import FilmNoise, clip_seed, limited, step_generator
 from .sampling.retake import Retake
 from .sampling.schedule import make_scheduler
 from .sampling.windows import predict_in_windows
@@ -150,7 +150,7 @@ class _ClipMaker:
             steps=self.how.steps,
             device=self.like.device,
             held=held,
-            generator=step_generator(self.how.seed, span.index),
+            generator=step_generator(clip_seed(self.how.seed, span.index)),
             on_step=self.progress.step,
         )
         self.progress.skip()

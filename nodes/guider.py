@@ -31,7 +31,7 @@ from ..emo_core.sampling.anchor import Anchor
 from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from ..emo_core.sampling.generate import Motion, Stretch
 from ..emo_core.sampling.held import Held
-from ..emo_core.sampling.noise import FilmNoise
+from ..emo_core.sampling.noise import FilmNoise, clip_seed
 from ..emo_core.sampling.retake import Retake
 from ..emo_core.store.clips import ClipStore
 from ..emo_core.takes import Making, film_stretches
@@ -221,7 +221,7 @@ class ClipGuider(CFGGuider):
             denoise_mask=mask,
             callback=watch.on_step,
             # Samplers that add noise on their way draw it from this: not twice the same.
-            seed=None if seed is None else (seed + span.index) % (2**64 - 1),
+            seed=None if seed is None else clip_seed(seed, span.index),
         )
         watch.end()
         return made

@@ -1,4 +1,4 @@
-"""The noise that a film begins with.
+"""The noise that a film begins with, and that which some solvers add on the way.
 
 Letters: F frames of a clip, C channels, h and w of latents.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MOST_SEED = 2**64 - 1
+NUM_CLIP_SEEDS = 2**64 - 1
+"""ComfyUI counts a film's seeds on from clip to clip and begins again here."""
 
 
 class FilmNoise:
@@ -38,12 +39,18 @@ class FilmNoise:
         self._next = 0
 
 
-def step_generator(seed: int, index: int) -> torch.Generator:
-    """Return the source of the noise that clip `index` of a film is given on its way.
+def clip_seed(seed: int, index: int) -> int:
+    """Return what samplers of clip `index` are given as their seed: each another."""
+    return (seed + index) % NUM_CLIP_SEEDS
 
-    Never that of `FilmNoise`: by one further, as ComfyUI's samplers have it.
+
+def step_generator(clip_seed: int) -> torch.Generator:
+    """Return the source, on the CPU, of the noise that a clip is given on its way.
+
+    One further than the seed, or a film's first clip would get the noise again that it began with.
+    Source: ComfyUI, `comfy/k_diffusion/sampling.py`, default_noise_sampler.
     """
-    return torch.Generator().manual_seed((seed + index) % MOST_SEED + 1)
+    return torch.Generator().manual_seed(clip_seed + 1)
 
 
 def limited(noise: Tensor, limit: float | None) -> Tensor:

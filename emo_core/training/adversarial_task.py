@@ -6,7 +6,8 @@ look true to a critic that sees each frame, its change from the one before and t
 show a resting `LatentReader` the mouth and expression that the truth has. At times the noised
 frames come from the network's own steps before, and the motion frames from what it made of them
 when they were last a lesson, so that it learns to mend what it got wrong there. Films that it
-began from pure noise go another way than the data's; only critic and reader judge them.
+began from pure noise go another way than the data's; critic and reader judge them, and the truth
+only right behind the motion frames, which tell the way.
 
 Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
 (arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's
@@ -89,7 +90,7 @@ class Guess(NamedTuple):
     signal_N111: Tensor
     """Factor on the true frames in what was guessed from; 0 where nothing of them was left."""
     is_tied: bool
-    """Whether the film follows the data's, and did not begin from pure noise by itself."""
+    """Whether all of the film follows the data's: it did not begin from pure noise by itself."""
 
 
 class AdversarialTask:

@@ -85,6 +85,12 @@ class DistilTask:
                 f"distillation: the checkpoint predicts {prediction!r}; expected v_prediction, "
                 "whose targets stay finite at pure noise. Give another checkpoint."
             )
+        if networks.config.sampling.solver == "lcm":
+            raise InputError(
+                "distillation: the checkpoint is sampled by lcm, which draws new noise at every "
+                "step, so its result does not follow from what it begins with; it takes few steps "
+                "already. Give a checkpoint of another solver."
+            )
         self.networks = networks
         self.distillation = distillation
         self.vae = vae

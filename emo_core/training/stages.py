@@ -44,8 +44,9 @@ class Feed:
     mouth_weight: float = 0.0
     """Extra weight of the loss where the mouth is."""
     face_weight: float = 0.0
-    eyes_weight: float = 0.0
     """Extra weight of the loss in the region that the face moves in."""
+    eyes_weight: float = 0.0
+    """Extra weight of the loss from brows to mouth."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,16 @@
 """EMO as a native MODEL: the same film headless and in ComfyUI, by every route and sampler."""
 
+import dataclasses
 import importlib
 
 import pytest
 import torch
 from conftest import SAMPLE_RATE_HZ, voice_samples
 from graph import Graph, make_graph, sample
+from tiny import tiny_networks
 
 from emo_core.audio.waveform import Waveform
+from emo_core.checkpoints.emo import save_emo
 from emo_core.pipeline import AnimateSettings, Animator
 from emo_core.video.images import read_image
 
@@ -41,19 +44,39 @@ def test_headless_and_comfyui_give_the_same_latents(graph, toy):
     assert (with_speed - made).abs().max() > 1e-3
 
 
-def test_lcm_gives_the_same_latents_too(graph, toy, pack):
-    """By the sampler that 'auto' takes for checkpoints of this solver, and by ComfyUI's own."""
+def test_lcm_gives_the_same_latents_too(graph, toy, pack, tmp_path, monkeypatch):
+    """By what 'auto' takes for checkpoints of this solver, and by ComfyUI's own."""
     import comfy.samplers
 
-    expected = headless(toy, solver="lcm", steps=4)
-    guider, latent = graph.guider()
-    solvers = importlib.import_module(f"{pack.__name__}.solvers")
-    own = solvers.own_schedule(graph.model, solver="lcm", steps=4)
-    made = sample(guider, latent, *own)
-    assert (made - expected).abs().max() <= 1e-5
-    assert (made - headless(toy, steps=4)).abs().max() > 1e-2
+    expected = headless(toy, solver="lcm")
+    assert (headless(toy) - expected).abs().max() > 1e-2
+    networks = tiny_networks()
+    sampling = dataclasses.replace(networks.config.sampling, solver="lcm", steps=3)
+    config = dataclasses.replace(networks.config, sampling=sampling)
+    path = tmp_path / "lcm.safetensors"
+    save_emo(dataclasses.replace(networks, config=config), path, dtype=torch.float32)
+    by_auto = make_graph(pack, dataclasses.replace(toy, model=path))
+    with torch.inference_mode():
+        film = by_auto.node("Sampler").execute(
+            seed=5, steps=0, guidance=2.0, sampler_name="auto", scheduler="auto",
+            **by_auto.film_inputs(),
+        )  # fmt: skip
+    assert (film.args[0]["samples"] - expected).abs().max() <= 1e-5
+
+    preflight = importlib.import_module(f"{pack.__name__}.preflight")
+    asked, own_schedule = [], preflight.own_schedule
+    monkeypatch.setattr(
+        preflight, "own_schedule", lambda *a, **how: asked.append(how) or own_schedule(*a, **how)
+    )
+    with torch.inference_mode():
+        guider, _ = by_auto.guider()
+        preflight.measure(
+            by_auto.model, guider.to_sample, None, steps=4, guidance=2.0, sampler="auto"
+        )
+    assert [how["solver"] for how in asked] == ["lcm"]
+
     sigmas = comfy.samplers.calculate_sigmas(
-        graph.model.get_model_object("model_sampling"), "sgm_uniform", 4
+        graph.model.get_model_object("model_sampling"), "sgm_uniform", 3
     )
     guider, latent = graph.guider()
     near = sample(guider, latent, comfy.samplers.sampler_object("lcm"), sigmas)

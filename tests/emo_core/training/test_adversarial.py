@@ -328,6 +328,21 @@ def test_the_error_counts_where_noise_lets_the_truth_through_or_motion_frames_te
     assert weights(0.0, is_tied=False) == [[1.0, 0.5] + [0.0] * rest, [0.0] * num_frames]
 
 
+def test_a_step_weighs_the_error_as_its_stage_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = toy_task()
+    for parameter in task.learning_parameters().values():
+        parameter.requires_grad_(True)
+
+    def error(**weights: float) -> float:
+        resting = {"mouth_weight": 0.0, "face_weight": 0.0, "eyes_weight": 0.0}
+        monkeypatch.setattr(task, "stage", dataclasses.replace(task.stage, **resting | weights))
+        return float(task.loss(numbered(0))["error"].detach())
+
+    alike = error()
+    for name in ("mouth_weight", "face_weight", "eyes_weight"):
+        assert error(**{name: 9.0}) != pytest.approx(alike, rel=1e-3), name
+
+
 def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
     settings = LoopSettings(steps=30, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
     torch.manual_seed(0)

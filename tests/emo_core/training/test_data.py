@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,8 @@ from emo_core.audio.windows import windows_around_frames
 from emo_core.errors import InputError
 from emo_core.face.region import boxes_to_mask
 from emo_core.models.vae import VAE
+from emo_core.synthetic.drawing import FaceState, draw, face_box, mouth_box
+from emo_core.synthetic.portrait import random_portrait
 from emo_core.synthetic.voices import articulation
 from emo_core.training.clips import (
     ARTICULATION_RATE_HZ,
@@ -22,6 +25,7 @@ from emo_core.training.clips import (
     load_clip,
     save_clip,
 )
+from emo_core.training.feeding import errors_of
 from emo_core.training.generate import (
     SOUND_SECONDS,
     clip_utterance,
@@ -34,6 +38,7 @@ from emo_core.training.latents import (
     LatentClips,
     draw_batch,
     encode_clips,
+    eye_boxes,
     face_signals,
 )
 
@@ -167,9 +172,56 @@ def test_a_batch_holds_what_belongs_together(is_consecutive: bool) -> None:
         assert torch.equal(batch.speed_windows[index], speed)
         mouth = [boxes_to_mask(box[None], height=2, width=3) for box in data.mouth_boxes[clip, row]]
         assert torch.equal(batch.mouth[index, :, 0], torch.stack(mouth))
+        bands = eye_boxes(data.face_boxes[clip, row], data.mouth_boxes[clip, row])
+        eyes = [boxes_to_mask(band[None], height=2, width=3) for band in bands]
+        assert torch.equal(batch.eyes[index, :, 0], torch.stack(eyes))
         least = boxes_to_mask(data.face_boxes[clip], height=16, width=24)
         most = boxes_to_mask(data.face_boxes[clip], height=16, width=24, growth=LARGEST_GROWTH)
         assert (batch.region[index, 0] >= least).all() and (batch.region[index, 0] <= most).all()
+
+
+def test_the_band_of_the_eyes_lies_between_forehead_and_mouth() -> None:
+    face = torch.tensor([[[0.2, 0.1, 0.8, 0.9], [0.2, 0.1, 0.8, 0.9]]])
+    mouth = torch.tensor([[[0.4, 0.6, 0.6, 0.8], [0.4, 0.05, 0.6, 0.2]]])
+    expected = [[0.2, 0.26, 0.8, 0.6], [0.2, 0.26, 0.8, 0.26]]
+    torch.testing.assert_close(eye_boxes(face, mouth)[0], torch.tensor(expected))
+
+
+def test_a_drawn_persons_eyes_lie_in_the_band() -> None:
+    """Where lids that close change the picture."""
+    portrait = random_portrait("train", 3)
+    opened, closed = (
+        draw(portrait, FaceState(blink_left=blink, blink_right=blink), size=128).astype(int)
+        for blink in (0.0, 1.0)
+    )
+    y, x = np.nonzero(np.abs(opened - closed).max(axis=2) > 40)
+    state = FaceState()
+    face, mouth = (torch.tensor(box(portrait, state))[None, None] for box in (face_box, mouth_box))
+    x0, y0, x1, y1 = (128 * eye_boxes(face, mouth)[0, 0]).tolist()
+    assert len(y) > 20
+    assert x0 <= x.min() and x.max() <= x1 and y0 <= y.min() and y.max() <= y1
+
+
+def test_errors_weigh_mouth_face_and_eyes() -> None:
+    shape = {"num_clips": 4, "num_frames": 3, "num_motion": 2, "window_margin": 2}
+    batch = draw_batch(
+        numbered_data(num_references=0),
+        torch.Generator().manual_seed(1),
+        is_consecutive=True,
+        **shape,
+    )
+    mask = torch.zeros_like(batch.eyes)
+    mask[..., 0, 0] = 1.0
+    batch = dataclasses.replace(
+        batch, eyes=mask, mouth=torch.zeros_like(mask), region=torch.zeros_like(batch.region)
+    )
+    error = mask.flatten(0, 1).expand(-1, 4, -1, -1)
+    plain = 1 / 6
+    for weight in (0.0, 5.0):
+        errors = errors_of(error, batch, mouth_weight=3.0, face_weight=2.0, eyes_weight=weight)
+        expected = (1 + weight) * plain / (1 + weight * plain)
+        assert float(errors["loss"]) == pytest.approx(expected)
+        assert float(errors["plain"]) == pytest.approx(plain)
 
 
 def test_a_batch_without_other_pictures_refers_to_frames() -> None:

@@ -85,6 +85,11 @@ def test_an_unguided_teacher_in_the_students_own_steps_has_nothing_to_teach(tmp_
     assert float(guided.loss(numbered(0))["loss"]) > 1e-4
 
 
+def test_checkpoints_that_are_sampled_with_new_noise_have_no_path_to_teach(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="sampled by lcm"):
+        toy_task(tmp_path, toy_networks(solver="lcm"))
+
+
 @torch.no_grad()
 def test_the_path_is_that_of_the_full_guided_sampling(tmp_path: Path) -> None:
     networks = toy_networks()
