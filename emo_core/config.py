@@ -298,7 +298,10 @@ class SamplingConfig:
     """Whether a film gets as many frames as whole windows have, at a rate stretched to the sound
     (V-Express), unless a rate is asked for."""
     clip_frames: int = 12
-    """New frames per clip, or frames per window."""
+    """Frames per clip or per window."""
+    clip_overlap: int = 0
+    """Frames that a clip shares with the one before it, where clips follow each other: one is
+    faded into the other there, and what leads is the frames before them."""
     steps: int = 40
     guidance: float = 3.5
     solver: str | None = None
@@ -316,8 +319,20 @@ class SamplingConfig:
                 f"sampling config: windows of {self.clip_frames} frames that share "
                 f"{self.windows.overlap}; expected fewer shared ones."
             )
+        greatest_overlap = 0 if self.windows is not None else self.clip_frames - 1
+        if not 0 <= self.clip_overlap <= greatest_overlap:
+            raise InputError(
+                f"sampling config: clips of {self.clip_frames} frames that share "
+                f"{self.clip_overlap}; expected 0 to {greatest_overlap}"
+                + (", since windows cover the film." if self.windows is not None else ".")
+            )
         if self.steps < 1:
             raise InputError(f"sampling config: {self.steps} steps; expected at least 1.")
+
+    @property
+    def clip_stride(self) -> int:
+        """Frames from the start of one clip to that of the next."""
+        return self.clip_frames - self.clip_overlap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,6 +376,12 @@ class ModelConfig:
                 f"model config: clips of {self.sampling.clip_frames} frames after "
                 f"{temporal.num_motion_frames} motion frames need {needed} positions; the "
                 f"temporal modules have {temporal.num_positions}."
+            )
+        if self.sampling.clip_overlap and self.sampling.clip_stride < temporal.num_motion_frames:
+            raise InputError(
+                f"model config: clips of {self.sampling.clip_frames} frames that share "
+                f"{self.sampling.clip_overlap}; before those, {temporal.num_motion_frames} motion "
+                "frames are needed."
             )
 
 

@@ -34,6 +34,7 @@ from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
 from .sampler import How, Take, sample_film
 from .sampling.anchor import USUAL_ANCHOR_SHARE
+from .sampling.clip_plan import plan_clips
 from .sampling.denoising import OnStep
 from .sampling.retake import USUAL_BLEND_FRAMES, Retake, retake_part
 from .store.clips import ClipStore
@@ -156,7 +157,13 @@ class Animator:
         sampling = self.networks.config.sampling
         clips = 1
         if sampling.windows is None:
-            clips = -(-length.num_frames // sampling.clip_frames)
+            clips = len(
+                plan_clips(
+                    length.num_frames,
+                    clip_frames=sampling.clip_frames,
+                    overlap=sampling.clip_overlap,
+                )
+            )
         return clips, _or_default(settings.steps, sampling.steps)
 
     def size(self, settings: AnimateSettings) -> tuple[int, int]:

@@ -102,7 +102,7 @@ class FilmMemory:
         # A shorter last clip is made whole; windows cover all frames together.
         count = clip_frames if config.sampling.windows is None else span.num_frames
         fingerprint = self._of_film.copy()
-        fingerprint.add("clip", (span.index, span.num_frames, count))
+        fingerprint.add("clip", (span.index, span.num_frames, span.num_shared, count))
         for first in range(span.first, span.first + count, clip_frames):
             # No more than sampling itself reads at once: of a film in windows that is not all.
             frames = tuple(range(first, min(first + clip_frames, span.first + count)))

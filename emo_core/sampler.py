@@ -159,7 +159,12 @@ class _ClipMaker:
     def _noise(self, index: int, num_frames: int) -> Tensor:
         if self.noise is None:
             shape = self.film.latent_shape
-            self.noise = FilmNoise(self.how.seed, clip_frames=num_frames, shape=shape)
+            self.noise = FilmNoise(
+                self.how.seed,
+                clip_frames=num_frames,
+                overlap=self.film.config.sampling.clip_overlap,
+                shape=shape,
+            )
         return self.noise.clip(index)
 
     @cached_property

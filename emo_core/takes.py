@@ -48,6 +48,7 @@ def film_stretches(
     sizes = {
         "num_frames": film.num_frames,
         "clip_frames": sampling.clip_frames,
+        "overlap": sampling.clip_overlap,
         "motion": motion,
     }
     stretches = generate_clips(whole.make, memory=whole.memory, **sizes)

@@ -105,7 +105,7 @@ class ClipGuider(CFGGuider):
         self._check(latent_image)
         if sigmas.shape[-1] == 0:
             return latent_image
-        num_frames = self._num_clips() * self.clip_frames
+        num_frames = self._num_whole_frames()
         noise = _whole_noise(noise, num_frames=num_frames, seed=seed or 0)
         latent_image = _held(latent_image, num_frames=num_frames)
         if denoise_mask is not None:
@@ -144,7 +144,7 @@ class ClipGuider(CFGGuider):
 
     @property
     def clip_frames(self) -> int:
-        """New frames per clip; all of them for families that sample in windows."""
+        """Frames per clip; all of them for families that sample in windows."""
         sampling = self.film.config.sampling
         return sampling.clip_frames if sampling.windows is None else self.film.num_sampled_frames
 
@@ -231,16 +231,23 @@ class ClipGuider(CFGGuider):
         is_in_clips = self.film.config.sampling.windows is None
         return self.clip_frames if is_in_clips else span.num_frames
 
-    def _num_clips(self) -> int:
-        return len(plan_clips(self.film.num_frames, clip_frames=self.clip_frames))
+    def _num_whole_frames(self) -> int:
+        """Frames of the film's clips, the last one made whole."""
+        clip_frames, overlap = self.clip_frames, self.film.config.sampling.clip_overlap
+        spans = plan_clips(self.film.num_frames, clip_frames=clip_frames, overlap=overlap)
+        return spans[-1].first + clip_frames
 
     def _start_of_seed(self, seed: int) -> StartOf:
         noises: dict[int, FilmNoise] = {}
 
         def start(span: ClipSpan, num_frames: int) -> Start:
             if num_frames not in noises:
-                shape = self.film.latent_shape
-                noises[num_frames] = FilmNoise(seed, clip_frames=num_frames, shape=shape)
+                noises[num_frames] = FilmNoise(
+                    seed,
+                    clip_frames=num_frames,
+                    overlap=self.film.config.sampling.clip_overlap,
+                    shape=self.film.latent_shape,
+                )
             noise = noises[num_frames].clip(span.index)
             return Start(noise, torch.zeros_like(noise), None)
 
@@ -294,7 +301,7 @@ class ClipGuider(CFGGuider):
         return dataclasses.replace(self.anchor, reference=reference)
 
     def _estimate(self, watch: Watch, latents: Tensor) -> Tensor:
-        """What the last frames of the clip that was just made will become."""
+        """What the last frames before the next clip will become."""
         if watch.latest is None:
             return latents
         return self.model_patcher.model.process_latent_out(watch.latest)[-len(latents) :]

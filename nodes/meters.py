@@ -11,17 +11,13 @@ from .loading import read_motion
 from .types import Reference
 
 
-def film_meters(
-    reference: Reference, *, clip_frames: int, fps: float, voice: Waveform | None = None
-) -> FilmMeters:
+def film_meters(reference: Reference, *, fps: float, voice: Waveform | None = None) -> FilmMeters:
     """Prepare to measure a film of this portrait.
 
     Frames are compared with the portrait as the VAE decodes it, since frames come out of it too.
     What `push` is given may lie on any device; the ReferenceNet is loaded when a clip is complete.
 
     Args:
-        clip_frames: frames per clip of the film; the checkpoint's are
-            `reference.net.config.sampling.clip_frames`.
         voice: what drives the face; for drawn faces only, see `FilmMeters`.
 
     Raises:
@@ -34,6 +30,12 @@ def film_meters(
         return read_motion(reference, latents).known
 
     portrait = reference.vae.decode(reference.reading.latents_1CHW / scale)[0]
+    sampling = reference.net.config.sampling
     return FilmMeters(
-        portrait, clip_frames=clip_frames, fps=fps, read_features=read_features, voice=voice
+        portrait,
+        clip_frames=sampling.clip_frames,
+        overlap=sampling.clip_overlap,
+        fps=fps,
+        read_features=read_features,
+        voice=voice,
     )

@@ -29,7 +29,8 @@ class Watch:
         self.num_passed = 0
         """Clips that are done, made or found."""
         self.latest: Tensor | None = None
-        """The last clean estimate of the clip at work, in the model's scale."""
+        """The last clean estimate of the clip at work, up to the frames that the next has too, in
+        the model's scale."""
         self.estimates: list[Tensor] = []
 
     def begin(self, span: ClipSpan) -> None:
@@ -38,7 +39,7 @@ class Watch:
 
     def on_step(self, step: int, x0: Tensor, x: Tensor, total: int) -> None:
         """ComfyUI's callback. Previews show the first frame they get: the clip's newest."""
-        self.latest = x0[: self.span.num_frames]
+        self.latest = x0[: self.span.num_own]
         if self.callback is not None:
             done = min(self.num_passed * self.steps + step, self.total - 1)
             self.callback(done, self.latest[-1:], x, self.total)

@@ -69,9 +69,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _meters(made: FilmToMake) -> FilmMeters:
     networks = made.animator.networks
+    sampling = networks.config.sampling
     return FilmMeters(
         made.portrait_HW3,
-        clip_frames=networks.config.sampling.clip_frames,
+        clip_frames=sampling.clip_frames,
+        overlap=sampling.clip_overlap,
         fps=made.length.fps,
         read_features=reference_net_features(networks.reference_net, made.animator.vae.encode),
         # Checkpoints with a front end of their own are those that learned from drawn faces.

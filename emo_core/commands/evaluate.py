@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
         out_folder=options.out,
         title=title,
         clip_frames=sampling.clip_frames,
+        overlap=sampling.clip_overlap,
         size=width,
         fps=sampling.fps if settings.fps is None else settings.fps,
         long_seconds=options.long,

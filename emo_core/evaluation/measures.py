@@ -200,36 +200,46 @@ def frame_differences(frames_FHWC: np.ndarray) -> np.ndarray:
     return np.array([np.abs(after - before).mean() for before, after in pairs])
 
 
-def seam_ratio(differences_CF: list[np.ndarray], *, clip_frames: int) -> float:
+def seam_ratio(differences_CF: list[np.ndarray], *, clip_frames: int, overlap: int = 0) -> float:
     """Mean difference across the borders of clips over that within clips; 1 means no seam.
+
+    Where clips are faded into each other, a border is every difference from the last frame before
+    the shared ones to the first behind them; the place with the greatest mean is what counts.
 
     Args:
         differences_CF: of `frame_differences`, one list entry per film.
-        clip_frames: frames per clip of the model; a border lies before every such frame.
+        clip_frames: frames per clip of the model.
+        overlap: of these, frames that a clip shares with the one before.
 
     Raises:
         InputError: no film is longer than a clip.
     """
-    across, within = [], []
+    stride = clip_frames - overlap
+    borders: list[list[np.ndarray]] = [[] for _ in range(overlap + 1)]
+    within = []
     for differences in differences_CF:
-        is_border = (np.arange(1, len(differences) + 1) % clip_frames) == 0
-        across.append(differences[is_border])
-        within.append(differences[~is_border])
-    across_all, within_all = np.concatenate(across), np.concatenate(within)
-    if len(across_all) == 0 or len(within_all) == 0:
+        frame = np.arange(1, len(differences) + 1)
+        place = np.where(frame < stride, stride, frame % stride)
+        for shared, border in enumerate(borders):
+            border.append(differences[place == shared])
+        within.append(differences[place > overlap])
+    across_all = [np.concatenate(border) for border in borders]
+    within_all = np.concatenate(within)
+    if len(across_all[0]) == 0 or len(within_all) == 0:
         raise InputError(
-            f"Seams: {len(across_all)} clip borders and {len(within_all)} other frame pairs, "
+            f"Seams: {len(across_all[0])} clip borders and {len(within_all)} other frame pairs, "
             "expected both. Measure films of at least two clips of two frames."
         )
-    return change_ratio(across_all, within_all)
+    worst = max(across.mean() for across in across_all if len(across))
+    return change_ratio(worst, within_all)
 
 
-def change_ratio(across: np.ndarray, within: np.ndarray) -> float:
-    """Mean of frame differences across borders over the mean of those within clips.
+def change_ratio(across: float, within: np.ndarray) -> float:
+    """A frame difference across borders over the mean of those within clips.
 
-    Both are of `frame_differences` and not empty.
+    They are of `frame_differences`; there is at least one within.
     """
-    return float((across.mean() + LEAST_DIFFERENCE) / (within.mean() + LEAST_DIFFERENCE))
+    return float((across + LEAST_DIFFERENCE) / (within.mean() + LEAST_DIFFERENCE))
 
 
 def identity_drift(

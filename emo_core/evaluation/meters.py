@@ -54,9 +54,10 @@ class _ClipNumbers:
     spread_3: np.ndarray
     """Mean of the frames' standard deviations, 0..1."""
     across: np.ndarray
-    """[1], or [0] in the first clip: the difference to the frame before."""
+    """[1 + shared frames], or [0] in the first clip: the difference to the frame before, and those
+    as long as the clip before is faded out."""
     within: np.ndarray
-    """[frames - 1]: the other differences."""
+    """The other differences."""
     mouth_open_F: np.ndarray | None
 
 
@@ -79,6 +80,7 @@ class FilmMeters:
         portrait_HW3: Tensor,
         *,
         clip_frames: int,
+        overlap: int = 0,
         fps: float,
         read_features: ReadFeatures | None = None,
         voice: Waveform | None = None,
@@ -89,17 +91,20 @@ class FilmMeters:
             portrait_HW3: 0..1, at the film's size, as the model read it.
             clip_frames: frames per clip of the model. For families that sample in windows a clip
                 is just a stretch of the film, and its border no seam.
+            overlap: of these, frames that a clip shares with the one before; a clip is what lies
+                between the starts of two then.
             read_features: the ReferenceNet; None compares pixels instead.
             voice: what drives the face, from the film's first frame on. For drawn faces only, since
                 the reader of mouths knows no others; None leaves lip sync out.
 
         Raises:
-            InputError: a clip without frames, a frame rate not above 0, or no picture.
+            InputError: a clip without frames of its own, a frame rate not above 0, or no picture.
         """
-        if clip_frames < 1 or not fps > 0.0:
+        if not 0 <= overlap < clip_frames or not fps > 0.0:
             raise InputError(
-                f"meters: clips of {clip_frames} frames at {fps} per second. Expected at least one "
-                "frame and a rate above 0; give those of the film."
+                f"meters: clips of {clip_frames} frames at {fps} per second, {overlap} of them "
+                "shared. Expected at least one frame that is not, and a rate above 0; give those "
+                "of the film."
             )
         if portrait_HW3.ndim != 3 or portrait_HW3.shape[-1] != 3:
             raise InputError(
@@ -107,7 +112,8 @@ class FilmMeters:
                 "width, 3); give one colour picture at the film's size."
             )
         self._size = tuple(portrait_HW3.shape)
-        self._clip_frames = clip_frames
+        self._stride = clip_frames - overlap
+        self._overlap = overlap
         self._fps = fps
         self._likeness: Likeness = (
             PixelLikeness(portrait_HW3)
@@ -119,6 +125,7 @@ class FilmMeters:
         self._waiting: list[Tensor] = []
         """Frames of the clip that is not complete, uint8."""
         self._frame_before: np.ndarray | None = None
+        """[1, H, W, 3]."""
         self._clips: list[_ClipNumbers] = []
 
     def push(self, frames_FHW3: Tensor) -> None:
@@ -139,7 +146,7 @@ class FilmMeters:
         for frame in frames_as_bytes(frames_FHW3, first_index=num_before):
             # Not a view that keeps all pushed frames alive.
             self._waiting.append(frame.clone())
-            if len(self._waiting) == self._clip_frames:
+            if len(self._waiting) == self._stride:
                 self._end_clip()
 
     def finish(self) -> FilmReading:
@@ -150,9 +157,13 @@ class FilmMeters:
         clips = self._readings(mouth.by_clip)
         first, last = (clips[0], clips[-1]) if clips else (None, None)
         seams = None
-        if len(clips) > 1 and self._clip_frames > 1:
+        if len(clips) > 1 and sum(len(clip.within) for clip in self._clips):
             parts = [part for clip in self._clips for part in (clip.across, clip.within)]
-            seams = seam_ratio([np.concatenate(parts)], clip_frames=self._clip_frames)
+            seams = seam_ratio(
+                [np.concatenate(parts)],
+                clip_frames=self._stride + self._overlap,
+                overlap=self._overlap,
+            )
         return FilmReading(
             clips=clips,
             num_frames=last.last_frame + 1 if clips else 0,
@@ -172,23 +183,26 @@ class FilmMeters:
         """Read the complete clip and let go of its frames."""
         stored = torch.stack(self._waiting)
         pixels = stored.numpy().astype(np.float32) / 255.0
-        picked = {i * self._clip_frames // IDENTITY_FRAMES for i in range(IDENTITY_FRAMES)}
+        picked = {i * self._stride // IDENTITY_FRAMES for i in range(IDENTITY_FRAMES)}
         likeness = [self._likeness.of(stored[i].float() / 255.0) for i in picked if i < len(stored)]
-        before = [] if self._frame_before is None else [self._frame_before]
+        before, num_across = [], 0
+        if self._frame_before is not None:
+            before, num_across = [self._frame_before], 1 + self._overlap
+        differences = frame_differences(np.concatenate([*before, pixels]))
         mouth = None if self._reader is None else self._reader.read(stored).mouth_open_N.numpy()
         self._clips.append(
             _ClipNumbers(
-                first_frame=len(self._clips) * self._clip_frames,
+                first_frame=len(self._clips) * self._stride,
                 num_frames=len(stored),
                 identity=float(np.mean(likeness)),
                 color_3=pixels.mean(axis=(1, 2)).mean(axis=0),
                 spread_3=pixels.std(axis=(1, 2)).mean(axis=0),
-                across=frame_differences(np.stack([*before, pixels[0]])),
-                within=frame_differences(pixels),
+                across=differences[:num_across],
+                within=differences[num_across:],
                 mouth_open_F=mouth,
             )
         )
-        self._frame_before = pixels[-1]
+        self._frame_before = pixels[-1:]
         self._waiting = []
 
     def _readings(self, lip_sync_by_clip: list[float | None]) -> tuple[MeterReading, ...]:
@@ -203,7 +217,7 @@ class FilmMeters:
                 identity=clip.identity,
                 colour_drift=_drift(first.color_3, clip.color_3),
                 contrast_drift=_drift(first.spread_3, clip.spread_3),
-                seam_ratio=change_ratio(clip.across, within)
+                seam_ratio=change_ratio(clip.across.max(), within)
                 if len(clip.across) and len(within)
                 else None,
                 lip_sync=clip_lip_sync,

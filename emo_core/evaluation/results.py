@@ -75,6 +75,7 @@ def measure_films(
     *,
     loaded: LoadedReader,
     clip_frames: int,
+    overlap: int,
     drawn_speeds: list[float],
     times: Times,
 ) -> Results:
@@ -113,7 +114,7 @@ def measure_films(
         "speed_error_middle": _middle_error(read_speeds, wanted_speeds),
         "region_share": float(np.mean([film.region_share for film in (*talk, *speed)])),
         "seam_ratio": seam_ratio(
-            [film.differences for film in (*talk, long)], clip_frames=clip_frames
+            [film.differences for film in (*talk, long)], clip_frames=clip_frames, overlap=overlap
         ),
         "drift_identity": identity_drift(long.identity_FD, own, num_end_frames=num_end_frames),
         "drift_identity_share": identity_share(

@@ -54,6 +54,7 @@ def evaluate(
     out_folder: Path,
     title: str,
     clip_frames: int = 12,
+    overlap: int = 0,
     size: int = 128,
     fps: float = 25.0,
     num_speed_portraits: int = 3,
@@ -74,6 +75,7 @@ def evaluate(
         out_folder: made if missing; an older result in it is replaced.
         title: what is measured, for the page's head.
         clip_frames: frames per clip of the model, which place the seams.
+        overlap: of these, frames that a clip shares with the one before.
         size: side of the pictures in pixels.
         num_speed_portraits: people that are filmed at each of five speeds.
         about: how the model is run, by name; only passed on, to the page's head too.
@@ -103,7 +105,14 @@ def evaluate(
             long_seconds=long_seconds,
         )
         by_seed.append(
-            _measure(animate, cases, loaded=loaded, clip_frames=clip_frames, shots=shots)
+            _measure(
+                animate,
+                cases,
+                loaded=loaded,
+                clip_frames=clip_frames,
+                overlap=overlap,
+                shots=shots,
+            )
         )
     summary = summarise(by_seed)
     about = {} if about is None else dict(about)
@@ -117,6 +126,7 @@ def evaluate(
             "num_clips": num_clips * len(seeds),
             "num_identities": by_seed[0].num_identities,
             "clip_frames": clip_frames,
+            "clip_overlap": overlap,
             "fps": fps,
             "size": size,
             "about": about,
@@ -142,6 +152,7 @@ def _measure(
     *,
     loaded: LoadedReader,
     clip_frames: int,
+    overlap: int,
     shots: list[Shot],
 ) -> Results:
     """Make and read the films of one seed, and fill `shots` with the first films of all."""
@@ -164,6 +175,7 @@ def _measure(
         cases,
         loaded=loaded,
         clip_frames=clip_frames,
+        overlap=overlap,
         drawn_speeds=[drawn_speed(case, reader=loaded.reader) for case in cases.speed],
         times=Times(
             sampling_s=sampling_s,

@@ -136,7 +136,7 @@ def first_part(film: Film) -> Film:
     """
     sampling = film.config.sampling
     if sampling.windows is None:
-        count = min(film.num_frames, 2 * sampling.clip_frames)
+        count = min(film.num_frames, sampling.clip_stride + sampling.clip_frames)
     else:
         count = min(film.num_sampled_frames, sampling.clip_frames + 1)
     return dataclasses.replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import InputError
 
@@ -14,21 +14,42 @@ class ClipSpan:
     index: int
     first: int
     last: int
+    num_shared: int = 0
+    """Of its last frames: those that the next clip has too."""
 
     @property
     def num_frames(self) -> int:
         return self.last - self.first
 
+    @property
+    def num_own(self) -> int:
+        """Frames before those that the next clip has too."""
+        return self.num_frames - self.num_shared
 
-def plan_clips(num_frames: int, *, clip_frames: int) -> list[ClipSpan]:
+    def moved(self, num_frames: int) -> ClipSpan:
+        """The same clip, so many frames later in the film."""
+        return replace(self, first=self.first + num_frames, last=self.last + num_frames)
+
+
+def plan_clips(num_frames: int, *, clip_frames: int, overlap: int = 0) -> list[ClipSpan]:
     """Cover `num_frames` frames by clips of `clip_frames`; the last may be shorter.
+
+    Args:
+        overlap: frames that a clip shares with the one before, fewer than `clip_frames`.
 
     Raises:
         InputError: fewer than one frame.
     """
     if num_frames < 1:
         raise InputError(f"film of {num_frames} frames: at least 1 is needed. Give more sound.")
+    stride = clip_frames - overlap
+    firsts = range(0, max(num_frames - overlap, 1), stride)
     return [
-        ClipSpan(index=index, first=first, last=min(first + clip_frames, num_frames))
-        for index, first in enumerate(range(0, num_frames, clip_frames))
+        ClipSpan(
+            index=index,
+            first=first,
+            last=min(first + clip_frames, num_frames),
+            num_shared=overlap if first != firsts[-1] else 0,
+        )
+        for index, first in enumerate(firsts)
     ]

@@ -1,8 +1,9 @@
 """The generation loop: clip after clip, each led by the last frames of the one before.
 
 A Python generator, so that progress, preview, streaming, resuming and cancelling all hang on one
-place. Between two clips nothing is carried but the motion latents, so a clip that is remembered
-stands for making it. Who makes a clip is handed in: a diffusers scheduler (`denoising.py`) or
+place. What one clip is given of those before it are the motion latents and nothing else, so a clip
+that is remembered stands for making it; frames that two clips share are faded from one to the other
+only when both are there. Who makes a clip is handed in: a diffusers scheduler (`denoising.py`) or
 ComfyUI's sampler stack.
 
 Letters: F frames of a clip, M motion frames, C channels, h and w of latents.
@@ -10,7 +11,7 @@ Letters: F frames of a clip, M motion frames, C channels, h and w of latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,19 +114,60 @@ def generate_clips(
     *,
     num_frames: int,
     clip_frames: int,
+    overlap: int = 0,
     motion: Motion,
     memory: ClipMemory | None = None,
 ) -> Iterator[Stretch]:
     """Yield a film's clips in order.
 
     Args:
+        overlap: frames that a clip shares with the one before.
         memory: asked for every clip first, and given every clip that is made.
     """
-    led_by = motion.first
-    for span in plan_clips(num_frames, clip_frames=clip_frames):
-        clip = finish_clip(make, span, led_by, None, motion=motion, memory=memory)
+    spans = plan_clips(num_frames, clip_frames=clip_frames, overlap=overlap)
+    yield from clips_in_a_row(make, spans, led_by=motion.first, motion=motion, memory=memory)
+
+
+def clips_in_a_row(
+    make: MakeClip,
+    spans: Sequence[ClipSpan],
+    *,
+    led_by: Tensor | None,
+    motion: Motion,
+    memory: ClipMemory | None,
+    shared: Tensor | None = None,
+    hold: Callable[[ClipSpan], Held | None] = lambda span: None,
+) -> Iterator[Stretch]:
+    """Yield clips that follow each other, each up to the frames that the next has too.
+
+    Args:
+        led_by: what leads the first of them.
+        shared: frames (O, C, h, w) out of which the first of them comes.
+        hold: which frames of a clip are to become known ones.
+    """
+    for span in spans:
+        clip = finish_clip(make, span, led_by, hold(span), motion=motion, memory=memory)
         led_by = motion.leading(clip, index=span.index + 1)
-        yield Stretch(span.first, clip.latents)
+        latents = clip.latents if shared is None else faded(shared, clip.latents)
+        shared = latents[span.num_own :] if span.num_shared else None
+        yield Stretch(span.first, latents[: span.num_own])
+
+
+def faded(before_OChw: Tensor, after_FChw: Tensor) -> Tensor:
+    """Return a clip's latents (F, C, h, w), whose first frames come out of the clip before it.
+
+    Args:
+        before_OChw: the frames that both have, as the clip before shows them; those that a short
+            clip lacks are not read.
+    """
+    share = torch.arange(1, len(before_OChw) + 1).to(after_FChw) / (len(before_OChw) + 1)
+    num_shared = min(len(before_OChw), len(after_FChw))
+    mixed = (
+        before_OChw[:num_shared]
+        .to(after_FChw)
+        .lerp(after_FChw[:num_shared], share[:num_shared, None, None, None])
+    )
+    return torch.cat([mixed, after_FChw[num_shared:]])
 
 
 def finish_clip(
@@ -142,7 +184,7 @@ def finish_clip(
     if found is not None:
         return found
     latents = make(span, led_by, held)[: span.num_frames]
-    clip = FinishedClip(latents, motion.after(latents))
+    clip = FinishedClip(latents, motion.after(latents[: span.num_own]))
     if memory is not None:
         memory.keep(span, clip, led_by=led_by, held=held)
     return clip

@@ -17,11 +17,16 @@ class FilmNoise:
 
     Drawing it piecewise gives the numbers of `torch.randn(all frames)` with the same seed where a
     frame holds a multiple of 16 values, as at sizes that 32 divides; the last clip is drawn whole.
+    Frames that two clips share have one noise.
     """
 
-    def __init__(self, seed: int, *, clip_frames: int, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, seed: int, *, clip_frames: int, shape: tuple[int, int, int], overlap: int = 0
+    ) -> None:
         self.seed = seed
-        self.clip_shape = (clip_frames, *shape)
+        self.clip_frames = clip_frames
+        self.overlap = overlap
+        self.shape = shape
         self._begin()
 
     def clip(self, index: int) -> Tensor:
@@ -29,13 +34,17 @@ class FilmNoise:
         if index < self._next:
             self._begin()
         while True:
-            noise = torch.randn(self.clip_shape, generator=self._generator)
+            num_new = self.clip_frames - len(self._shared)
+            new = torch.randn((num_new, *self.shape), generator=self._generator)
+            noise = torch.cat([self._shared, new])
+            self._shared = noise[self.clip_frames - self.overlap :]
             self._next += 1
             if self._next > index:
                 return noise
 
     def _begin(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
+        self._shared = torch.empty(0, *self.shape)
         self._next = 0
 
 

@@ -1,7 +1,7 @@
 """Parts of a film made again: another take from one frame to another, joined to the old film.
 
-The start follows the old frames as any clip does. At the end the last new frames are held more and
-more at the old ones, so the two takes meet within a few frames.
+The start follows the old frames as any clip follows another. At the end the last new frames are
+held more and more at the old ones, so the two takes meet within a few frames.
 
 Letters: F frames, M motion frames, C channels, h and w of latents.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .clip_plan import ClipSpan, plan_clips
-from .generate import ClipMemory, MakeClip, Motion, Stretch, finish_clip
+from .generate import ClipMemory, MakeClip, Motion, Stretch, clips_in_a_row, finish_clip
 from .held import Held
 
 USUAL_BLEND_FRAMES = 8
@@ -83,6 +83,7 @@ def retake_clips(
     *,
     num_frames: int,
     clip_frames: int,
+    overlap: int = 0,
     motion: Motion,
     memory: ClipMemory | None = None,
 ) -> Iterator[Stretch]:
@@ -95,7 +96,7 @@ def retake_clips(
     Args:
         film: the old one; its later clips are led by its own.
     """
-    old = _OldFilm(film)
+    old, shared = _OldFilm(film), None
     first = retake.first if retake.first >= motion.num_frames else 0
     end = min(retake.end, num_frames)
     led_by = motion.first
@@ -106,16 +107,26 @@ def retake_clips(
             seen = stretch.latents if before is None else torch.cat([before, stretch.latents])
             before = seen[-max(motion.num_frames, 1) :]
         led_by = motion.after(before)
-    for span in plan_clips(end - first, clip_frames=clip_frames):
-        placed = ClipSpan(span.index, first + span.first, first + span.last)
-        frames = range(placed.first, placed.first + clip_frames)
-        held = None
-        if frames.stop > retake.last and retake.last < num_frames:
-            share = retake.share_of_old(frames)
-            held = Held(old.frames(frames, since=retake.last), share)
-        clip = finish_clip(make, placed, led_by, held, motion=motion, memory=memory)
-        led_by = motion.leading(clip, index=span.index + 1)
-        yield Stretch(placed.first, clip.latents)
+        if overlap:
+            shared = old.frames(range(first, first + overlap), since=first)
+
+    def hold(span: ClipSpan) -> Held | None:
+        frames = range(span.first, span.first + clip_frames)
+        if frames.stop <= retake.last or retake.last >= num_frames:
+            return None
+        share = retake.share_of_old(frames)
+        return Held(old.frames(frames, since=retake.last), share)
+
+    spans = plan_clips(end - first, clip_frames=clip_frames, overlap=overlap)
+    yield from clips_in_a_row(
+        make,
+        [span.moved(first) for span in spans],
+        led_by=led_by,
+        motion=motion,
+        memory=memory,
+        shared=shared,
+        hold=hold,
+    )
     if end < num_frames:
         yield from old.since(end)
 

@@ -21,7 +21,7 @@ from .loop import LoopSettings
 LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: the VAE is small and young, so it has less to squeeze."""
 FRONT_END = FrontEndConfig(num_returned_layers=3)
-SAMPLING = SamplingConfig(width=128, height=128, steps=10, guidance=2.0)
+SAMPLING = SamplingConfig(width=128, height=128, clip_overlap=1, steps=10, guidance=2.0)
 """Until adversarial training, which asks for fewer steps. Ten of DPM-Solver++ are as twenty."""
 
 
@@ -98,6 +98,7 @@ ADVERSARY = Adversary(
     from_noise_share=0.5,
     own_motion_share=0.5,
     reading_weight=0.5,
+    speed_weight=0.3,
     told_frames=3,
     first_weight=0.3,
 )

@@ -57,7 +57,8 @@ def kit_noise(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Tensor]], None]
 
     def use(clips: list[Tensor]) -> None:
         class Noise:
-            def __init__(self, seed: int, *, clip_frames: int, shape: tuple) -> None:
+            def __init__(self, seed: int, *, clip_frames: int, overlap: int, shape: tuple) -> None:
+                assert overlap == 0
                 assert all(clip.shape == (clip_frames, *shape) for clip in clips)
 
             def clip(self, index: int) -> Tensor:

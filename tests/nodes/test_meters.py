@@ -25,7 +25,7 @@ def test_reads_as_the_core_reads(graph, toy):
         frames = graph.vae.decode(graph.film())
         latents = graph.reference.reading.latents_1CHW
         portrait = graph.vae.decode(latents / graph.reference.net.config.latent_scale)[0]
-        meters = film_meters(graph.reference, clip_frames=CLIP, fps=FPS)
+        meters = film_meters(graph.reference, fps=FPS)
         for part in frames.split(5):
             meters.push(part)
         found = meters.finish()
@@ -60,7 +60,7 @@ def test_lip_sync_is_read_where_the_voice_is_given(graph):
 
     with torch.inference_mode():
         voice = waveform_of(sound(1.2), node="test")
-        meters = film_meters(graph.reference, clip_frames=CLIP, fps=FPS, voice=voice)
+        meters = film_meters(graph.reference, fps=FPS, voice=voice)
         meters.push(torch.rand(30, 64, 64, 3, generator=torch.Generator().manual_seed(0)))
         reading = meters.finish()
     assert reading.lip_sync is not None
@@ -71,6 +71,6 @@ def test_frames_of_another_size_are_refused(graph):
     from emo_pack.nodes.meters import film_meters
 
     with torch.inference_mode():
-        meters = film_meters(graph.reference, clip_frames=CLIP, fps=FPS)
+        meters = film_meters(graph.reference, fps=FPS)
         with pytest.raises(ValueError, match=r"meters: frames of shape \(32, 32, 3\), the portr"):
             meters.push(torch.zeros(1, 32, 32, 3))

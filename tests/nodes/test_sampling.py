@@ -2,10 +2,11 @@
 
 import dataclasses
 import importlib
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import SAMPLE_RATE_HZ, voice_samples
+from conftest import SAMPLE_RATE_HZ, ToyFiles, voice_samples
 from graph import Graph, make_graph, sample
 from tiny import tiny_networks
 
@@ -44,18 +45,58 @@ def test_headless_and_comfyui_give_the_same_latents(graph, toy):
     assert (with_speed - made).abs().max() > 1e-3
 
 
+def sampled_so(toy: ToyFiles, path: Path, **changes: object) -> ToyFiles:
+    """The toy checkpoint, which asks to be sampled otherwise, in a file of its own."""
+    networks = tiny_networks()
+    sampling = dataclasses.replace(networks.config.sampling, **changes)
+    config = dataclasses.replace(networks.config, sampling=sampling)
+    save_emo(dataclasses.replace(networks, config=config), path, dtype=torch.float32)
+    return dataclasses.replace(toy, model=path)
+
+
+def test_clips_that_share_frames_give_the_same_latents_too(graph, toy, pack, tmp_path):
+    """Five clips of 4 frames, each of which begins with the last of the one before."""
+    import comfy.samplers
+
+    sharing = sampled_so(toy, tmp_path / "sharing.safetensors", clip_overlap=1)
+    by_sharing = make_graph(pack, sharing)
+    made, expected = by_sharing.film(), headless(sharing)
+    assert made.shape == (NUM_FRAMES, 4, 8, 8)
+    assert (made - expected).abs().max() <= 1e-5
+    apart = graph.film()
+    assert (made[:3] - apart[:3]).abs().max() <= 1e-5
+    assert (made[3] - apart[3]).abs().max() > 1e-3
+
+    guider, latent = by_sharing.guider()
+    sampler, sigmas = graph.node("DDIM").execute(by_sharing.model, 3).args
+    calls = []
+    again = sample(guider, latent, sampler, sigmas, callback=lambda *call: calls.append(call))
+    assert torch.equal(again, made)
+    assert [call[0] for call in calls] == [*range(15), 14]
+    assert len(calls[-1][1]) == NUM_FRAMES
+    assert (calls[-1][1] - made)[[0, 1, 2, 4, 5]].abs().max() < 0.05
+
+    # In two stretches: what leads the clips of the first is what they will become.
+    euler = comfy.samplers.sampler_object("euler")
+    _, sigmas = graph.node("DDIM").execute(by_sharing.model, 6).args
+    whole = sample(by_sharing.guider()[0], latent, euler, sigmas)
+    noisy = sample(by_sharing.guider()[0], latent, euler, sigmas[:5])
+    with torch.inference_mode():
+        done = by_sharing.guider()[0].sample(
+            torch.zeros_like(noisy), noisy, euler, sigmas[4:], seed=5, disable_pbar=True
+        )
+    similarity = torch.nn.functional.cosine_similarity(done.flatten(), whole.flatten(), dim=0)
+    assert similarity > 0.98
+
+
 def test_lcm_gives_the_same_latents_too(graph, toy, pack, tmp_path, monkeypatch):
     """By what 'auto' takes for checkpoints of this solver, and by ComfyUI's own."""
     import comfy.samplers
 
     expected = headless(toy, solver="lcm")
     assert (headless(toy) - expected).abs().max() > 1e-2
-    networks = tiny_networks()
-    sampling = dataclasses.replace(networks.config.sampling, solver="lcm", steps=3)
-    config = dataclasses.replace(networks.config, sampling=sampling)
-    path = tmp_path / "lcm.safetensors"
-    save_emo(dataclasses.replace(networks, config=config), path, dtype=torch.float32)
-    by_auto = make_graph(pack, dataclasses.replace(toy, model=path))
+    lcm = sampled_so(toy, tmp_path / "lcm.safetensors", solver="lcm", steps=3)
+    by_auto = make_graph(pack, lcm)
     with torch.inference_mode():
         film = by_auto.node("Sampler").execute(
             seed=5, steps=0, guidance=2.0, sampler_name="auto", scheduler="auto",

@@ -95,6 +95,16 @@ def test_a_planted_seam_is_found_and_no_other() -> None:
     assert max(values(read(scrolled(60, jumps={40: 6})), "seam_ratio")[1:]) < 1.0
 
 
+def test_clips_that_share_frames_lie_between_the_starts_of_two() -> None:
+    """A jump into the second frame that clips share is a seam, one behind them is not."""
+    for jump, is_seam in ((22, True), (23, False)):
+        reading = read(scrolled(45, jumps={jump: 6}), overlap=2)
+        assert [clip.first_frame for clip in reading.clips] == [0, 10, 20, 30, 40]
+        seams = values(reading, "seam_ratio")
+        assert seams[0] is None and (max(seams[1:]) > 3.0) == is_seam
+        assert (reading.seam_ratio > 1.5) == is_seam
+
+
 def test_planted_colours_are_found_in_levels_of_255() -> None:
     frames = scrolled(48)
     frames[24:36, ..., 1] += 10

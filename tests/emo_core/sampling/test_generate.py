@@ -30,12 +30,31 @@ def test_plan_covers_every_frame_once() -> None:
         plan_clips(0, clip_frames=CLIP)
 
 
+@pytest.mark.parametrize("overlap", [1, 2, 4])
+def test_clips_that_share_frames_cover_every_frame_and_all_bring_a_new_one(overlap: int) -> None:
+    for num_frames in range(1, 24):
+        spans = plan_clips(num_frames, clip_frames=CLIP, overlap=overlap)
+        own = [frame for span in spans for frame in range(span.first, span.first + span.num_own)]
+        assert own == list(range(num_frames))
+        assert all(span.num_frames == CLIP for span in spans[:-1])
+        assert all(span.num_shared == overlap for span in spans[:-1])
+        assert spans[-1].num_shared == 0 and spans[-1].last == num_frames
+        assert len(spans) == 1 or spans[-1].num_frames > overlap
+
+
 def test_noise_drawn_clip_by_clip_is_noise_drawn_at_once() -> None:
     whole = torch.randn(4 * CLIP, *SHAPE, generator=torch.Generator().manual_seed(3))
     noise = FilmNoise(3, clip_frames=CLIP, shape=SHAPE)
     assert torch.equal(torch.cat([noise.clip(index) for index in range(4)]), whole)
     assert torch.equal(noise.clip(3), whole[3 * CLIP :])
     assert torch.equal(noise.clip(1), whole[CLIP : 2 * CLIP])
+
+
+def test_frames_that_clips_share_begin_with_one_noise() -> None:
+    whole = torch.randn(4 * CLIP, *SHAPE, generator=torch.Generator().manual_seed(3))
+    noise = FilmNoise(3, clip_frames=CLIP, overlap=2, shape=SHAPE)
+    for index in (0, 1, 2, 1, 4):
+        assert torch.equal(noise.clip(index), whole[3 * index : 3 * index + CLIP])
 
 
 def toy_clips(
@@ -98,6 +117,29 @@ def test_the_last_frames_lead_the_next_clip() -> None:
     assert torch.equal(led_by[0], torch.ones(MOTION, *SHAPE))
     assert torch.equal(led_by[1], -clips[0].latents[-MOTION:])
     assert torch.equal(led_by[2], -clips[1].latents[-MOTION:])
+
+
+def test_clips_fade_into_each_other_and_are_led_by_what_lies_before() -> None:
+    led_by = []
+
+    def make(span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        led_by.append(motion)
+        ramp = torch.arange(CLIP)[:, None, None, None].expand(CLIP, *SHAPE)
+        return 100.0 * span.index + ramp
+
+    how = {"clip_frames": CLIP, "overlap": 2, "motion": Motion(num_frames=MOTION)}
+    stretches = list(generate_clips(make, num_frames=10, **how))
+    assert [(stretch.first, stretch.last) for stretch in stretches] == [(0, 3), (3, 6), (6, 10)]
+    film = torch.cat([stretch.latents for stretch in stretches])[:, 0, 0, 0]
+    # Frames 3 and 4 are 3 and 4 of the first clip, and 100 and 101 of the second.
+    expected = [0, 1, 2, 3 + 97 / 3, 4 + 97 * 2 / 3, 102, 103 + 97 / 3, 104 + 97 * 2 / 3, 202, 203]
+    assert film.tolist() == pytest.approx(expected)
+    assert led_by[0] is None
+    assert led_by[1][:, 0, 0, 0].tolist() == [1, 2]
+    assert led_by[2][:, 0, 0, 0].tolist() == [101, 102]
+    # Another length changes only the clips that it cuts.
+    longer = torch.cat([s.latents for s in generate_clips(make, num_frames=16, **how)])
+    assert torch.equal(longer[:8, 0, 0, 0], film[:8])
 
 
 @pytest.mark.parametrize("first", [None, torch.ones(MOTION, *SHAPE)])

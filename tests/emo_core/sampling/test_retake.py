@@ -48,20 +48,33 @@ def joined(stretches: Iterator[Stretch]) -> Tensor:
     return torch.cat([stretch.latents for stretch in stretches])
 
 
+@pytest.mark.parametrize("overlap", [0, 1, 2])
 @pytest.mark.parametrize(
     ("first", "last", "blend"),
     [(10, 20, 5), (7, 18, 3), (2, 4, 1), (11, 12, 4), (20, 33, 5), (28, 30, 9), (12, 27, 6)],
 )
-def test_everything_outside_stays(first: int, last: int, blend: int) -> None:
-    old, new = old_film(), Takes(2)
+def test_everything_outside_stays(first: int, last: int, blend: int, overlap: int) -> None:
+    sizes = SIZES | {"overlap": overlap}
+    old, new = joined(generate_clips(Takes(1), **sizes)), Takes(2)
     part = Retake(first=first, last=last, blend_frames=blend)
-    film = joined(retake_clips(generate_clips(Takes(1), **SIZES), new, part, **SIZES))
+    film = joined(retake_clips(generate_clips(Takes(1), **sizes), new, part, **sizes))
     end = min(last + blend, FRAMES)
     assert torch.equal(film[:first], old[:first]) and torch.equal(film[end:], old[end:])
     assert not torch.isclose(film[first:last], old[first:last]).any()
     span, led_by, _ = new.made[0]
     assert span.first == first and torch.equal(led_by, old[first - MOTION : first])
-    assert sum(span.num_frames for span, *_ in new.made) == end - first
+    assert sum(span.num_own for span, *_ in new.made) == end - first
+
+
+def test_a_new_take_comes_out_of_the_old_one_where_clips_share_frames() -> None:
+    sizes = SIZES | {"overlap": 2}
+    old = joined(generate_clips(Takes(1), **sizes))
+    part = Retake(first=9, last=FRAMES, blend_frames=1)
+    film = joined(retake_clips(generate_clips(Takes(1), **sizes), Takes(2), part, **sizes))
+    free = Takes(2)(ClipSpan(0, 9, 14), None, None)
+    assert torch.allclose(film[9], old[9] * 2 / 3 + free[0] / 3)
+    assert torch.allclose(film[10], old[10] / 3 + free[1] * 2 / 3)
+    assert torch.equal(film[11], free[2])
 
 
 def test_the_end_becomes_the_old_film() -> None:
