@@ -3,7 +3,8 @@
 The film's true frames are noised to one of the levels that a sampler of few steps visits. The
 network's one guess at the clean frames must be near the true ones, above all where the face is,
 look true to a critic that sees each frame, its change from the one before and the reference, and
-show a resting `LatentReader` the mouth and expression that the truth has. At times the noised
+show a resting `LatentReader` the mouth and expression that the truth has, and the head speed that
+was asked for, from the last motion frame on. At times the noised
 frames come from the network's own steps before, and the motion frames from what it made of them
 when they were last a lesson, so that it learns to mend what it got wrong there. Films that it
 began from pure noise go another way than the data's; critic and reader judge them, and the truth
@@ -34,7 +35,7 @@ from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .critic import Critic, balance, hinge_losses
 from .feeding import Feeder, Reading, errors_of, film_rows, packed, sample_frames
-from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors
+from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
 from .latents import NUM_HELD_OUT, Batch, LatentClips
 from .stages import FRONT_END, Feed, Stage, learning_parameters
 
@@ -74,6 +75,8 @@ class Adversary:
     """Share of clips whose motion frames are those that the network last made of them."""
     reading_weight: float
     """Length of the reading's gradient in the last layer, over that of the error."""
+    speed_weight: float
+    """The same of what is read of head speed."""
     told_frames: int
     """Frames after which motion frames tell nothing of the head's way any more."""
     first_weight: float
@@ -160,16 +163,24 @@ class AdversarialTask:
         of_critic, of_maker = hinge_losses(
             self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
         )
-        of_reader = self._reading_error(batch, guess, reading, generator)
+        of_reader, of_speed = self._reading_errors(fed, guess, reading, generator)
         main = errors["loss"] if guess.is_tied else None
-        factor = self.adversary.critic_weight * self._balance("critic", main, of_maker)
-        reader_factor = self.adversary.reading_weight * self._balance("reader", main, of_reader)
+        pulls = {
+            "critic": (self.adversary.critic_weight, of_maker),
+            "reader": (self.adversary.reading_weight, of_reader),
+            "speed": (self.adversary.speed_weight, of_speed),
+        }
+        of_pulls = [
+            weight * self._balance(name, main, error) * error
+            for name, (weight, error) in pulls.items()
+        ]
         return {
             **errors,
-            "loss": errors["loss"] + factor * of_maker + reader_factor * of_reader + of_critic,
+            "loss": errors["loss"] + sum(of_pulls) + of_critic,
             "error": errors["loss"],
             "critic": of_critic,
             "reading": of_reader,
+            "speed": of_speed,
         }
 
     def guess(
@@ -252,28 +263,40 @@ class AdversarialTask:
         self.made = self.made.to(self.feeder.data.latents.device)
         return self.made
 
-    def _reading_error(
-        self, batch: Batch, guess: Guess, reading: Reading, generator: torch.Generator
-    ) -> Tensor:
-        """How far what is read off the guess is from the truth.
+    def _reading_errors(
+        self, fed: Batch, guess: Guess, reading: Reading, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """How far what is read off the guess is from the truth: of the face, and of head speed.
 
-        The mouth follows from the voice at any noise; the expression, and a mouth without a voice,
-        only from what is left of the true frames.
+        The mouth follows from the voice at any noise, and speed from what was asked; the
+        expression, a mouth without a voice and speed that nobody asked for only from what is left
+        of the true frames. Into a film's first frame no speed leads.
         """
-        made = guess.frames
-        noise = torch.randn(made.shape, generator=generator).to(made)
-        reader = self.reader.to(made.device)
-        errors_NS = signal_errors(
-            reader(made + READING_NOISE * noise), batch.face_signals.flatten(0, 1)
-        )
+        num_clips, num_frames = fed.frames.shape[:2]
+        noise = torch.randn(guess.frames.shape, generator=generator).to(guess.frames)
+        seen = guess.frames + READING_NOISE * noise
+        reader = self.reader.to(seen.device)
+        errors_NS = signal_errors(reader.read_face(seen), fed.face_signals.flatten(0, 1))
         signal_N1 = guess.signal_N111[:, :, 0, 0]
         is_heard_B = reading.is_audio_kept_B
         if is_heard_B is None:
-            is_heard_B = torch.ones_like(batch.begins_film_B)
-        is_heard_N1 = is_heard_B.repeat_interleave(batch.frames.shape[1])[:, None]
+            is_heard_B = torch.ones_like(fed.begins_film_B)
+        is_heard_N1 = is_heard_B.repeat_interleave(num_frames)[:, None]
         mouth, expression = errors_NS.tensor_split([NUM_MOUTH_SIGNALS], dim=1)
         mouth = torch.where(is_heard_N1, mouth, signal_N1 * mouth)
-        return torch.cat([mouth, signal_N1 * expression], dim=1).mean()
+        of_face = torch.cat([mouth, signal_N1 * expression], dim=1).mean()
+
+        noise = torch.randn(fed.motion[:, -1:].shape, generator=generator).to(seen)
+        lead = fed.motion[:, -1:] + READING_NOISE * noise
+        films = seen.unflatten(0, (num_clips, num_frames))
+        before = torch.cat([lead, films[:, :-1]], dim=1).flatten(0, 1)
+        asked_BF = speed_signal(fed.speed_windows[..., fed.speed_windows.shape[-1] // 2])
+        errors_BF = (reader.read_speed(seen, before).view_as(asked_BF) - asked_BF).square()
+        if reading.speed_windows is None:
+            errors_BF = signal_N1.view_as(errors_BF) * errors_BF
+        leads_BF = torch.ones_like(errors_BF)
+        leads_BF[:, 0] = (~fed.begins_film_B).to(leads_BF)
+        return of_face, (leads_BF * errors_BF).mean()
 
     def _signal_and_spread(self, levels_B: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Factors (N, 1, 1, 1) on clean frames and on noise."""
@@ -327,7 +350,7 @@ def adversarial_stage(networks: Networks) -> Stage:
         speed_dropout=0.1,
         motion_dropout=0.4,
         motion_noise=0.15,
-        mouth_weight=8.0,
+        mouth_weight=12.0,
         face_weight=2.0,
         eyes_weight=6.0,
     )

@@ -1,15 +1,16 @@
-"""A small network that reads mouth and expression off latents, and so tells a film's maker what
-its mouths say.
+"""A small network that reads mouth, expression and head speed off latents, and so tells a film's
+maker what its mouths say and how fast its heads turn.
 
 What squared errors of latents cannot ask for where the head's way is anyone's guess: that the
-mouth is open when the voice opens it, wherever it is in the picture. The reader is taught on true
-frames only, varied a little, and rests while it teaches. It is another network than the reader of
-pictures that evaluation measures with, which takes no part in training.
+mouth is open when the voice opens it, wherever it is in the picture, and that the head is as fast
+as was asked, whichever way it goes. The reader is taught on true frames only, varied a little, and
+rests while it teaches. It is another network than the reader of pictures that evaluation measures
+with, which takes no part in training.
 
 Source: a resting expert that judges lips, as in Wav2Lip (Prajwal et al., arXiv 2008.10010); there
 it says whether sound and lips agree, here what the lips do, since generated data know it.
 
-Letters: N images, C channels, h and w of latents, S face signals.
+Letters: N images, P pictures that belong together, C channels, h and w of latents, S signals.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ DROPOUT = 0.2
 NUM_GROUPS = 8
 NUM_MOUTH_SIGNALS = len(ARTICULATION_CHANNELS)
 HIGHEST_NOISE = 0.5
-"""Standard deviation of noise on what the reader learns from; the least is none."""
+"""Standard deviation of noise on what faces are learned from; the least is none."""
+HIGHEST_PAIR_NOISE = 0.2
+"""The same for pairs, whose frames differ by little."""
+SLOW_DEG_S = 5.0
+"""Below it differences of head speed count as they are, above it by their ratio."""
 FARTHEST_SHIFT = 2
 """Rows and columns that a lesson is moved by at the most."""
 GAINS = (0.8, 1.2)
@@ -44,17 +49,17 @@ SIGNAL_WEIGHTS = torch.tensor([2.0, 1.0, 1.0, 0.5, 0.5, 1.0, 1.0, 0.25, 0.1, 0.1
 """Of the squared errors, in the order of FACE_SIGNALS."""
 
 
-class LatentReader(nn.Module):
-    """Latents (N, C, h, w) -> face signals (N, S).
+class Look(nn.Module):
+    """Latents (N, C, h, w) -> signals (N, S).
 
     It looks at a few places, wherever they are in the picture, and reads what is there. Where
     things are it is not told, so that it learns its own people less by heart.
     """
 
-    def __init__(self, latent_channels: int) -> None:
+    def __init__(self, channels: int, num_signals: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        before = latent_channels
+        before = channels
         for width, stride in zip(WIDTHS, STRIDES, strict=True):
             layers += [
                 nn.Conv2d(before, width, 3, stride=stride, padding=1),
@@ -65,13 +70,36 @@ class LatentReader(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.look = nn.Conv2d(before, NUM_LOOKS, 1)
         self.dropout = nn.Dropout(DROPOUT)
-        self.signals = nn.Linear(NUM_LOOKS * before, len(FACE_SIGNALS))
+        self.signals = nn.Linear(NUM_LOOKS * before, num_signals)
 
     def forward(self, latents_NChw: Tensor) -> Tensor:
         features = self.layers(latents_NChw)
         weights = self.look(features).flatten(2).softmax(dim=-1)
         seen = weights @ features.flatten(2).transpose(1, 2)
         return self.signals(self.dropout(seen.flatten(1)))
+
+
+class LatentReader(nn.Module):
+    """Reads single frames, and pairs of frames that follow each other."""
+
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        self.face = Look(latent_channels, len(FACE_SIGNALS))
+        self.pair = Look(2 * latent_channels, 1)
+
+    def read_face(self, latents_NChw: Tensor) -> Tensor:
+        """Return FACE_SIGNALS (N, S)."""
+        return self.face(latents_NChw)
+
+    def read_speed(self, latents_NChw: Tensor, before_NChw: Tensor) -> Tensor:
+        """Return the `speed_signal` (N,) of frames and those before them."""
+        change = latents_NChw - before_NChw
+        return self.pair(torch.cat([latents_NChw, change], dim=1))[:, 0]
+
+
+def speed_signal(speed_deg_s: Tensor) -> Tensor:
+    """Return head speeds so that differences count alike to the eye: ln(1 + speed / SLOW_DEG_S)."""
+    return (speed_deg_s / SLOW_DEG_S).log1p()
 
 
 def save_latent_reader(reader: LatentReader, path: Path) -> None:
@@ -98,21 +126,25 @@ def signal_errors(read_NS: Tensor, true_NS: Tensor) -> Tensor:
     return SIGNAL_WEIGHTS.to(read_NS) * (read_NS - true_NS).square()
 
 
-def varied(latents_NChw: Tensor, generator: torch.Generator) -> Tensor:
-    """Return latents that show the same faces: moved, in other colours, noised."""
-    num, channels, height, width = latents_NChw.shape
+def varied(latents_NPChw: Tensor, generator: torch.Generator, *, highest_noise: float) -> Tensor:
+    """Return latents that show the same faces: moved, in other colours, noised.
+
+    Pictures that belong together are varied alike, but for the noise itself.
+    """
+    num, num_pictures, channels, height, width = latents_NPChw.shape
     up, left = torch.randint(2 * FARTHEST_SHIFT + 1, (2,), generator=generator).tolist()
-    wide = nn.functional.pad(latents_NChw, (FARTHEST_SHIFT,) * 4, mode="replicate")
-    moved = wide[..., up : up + height, left : left + width]
-    chance = torch.rand(3, num, channels, 1, 1, generator=generator)
+    flat = latents_NPChw.flatten(1, 2)
+    wide = nn.functional.pad(flat, (FARTHEST_SHIFT,) * 4, mode="replicate")
+    moved = wide[..., up : up + height, left : left + width].unflatten(1, (num_pictures, channels))
+    chance = torch.rand(3, num, 1, channels, 1, 1, generator=generator)
     gain = GAINS[0] + (GAINS[1] - GAINS[0]) * chance[0]
     offset = OFFSET * (2.0 * chance[1] - 1.0)
-    noise = torch.randn(latents_NChw.shape, generator=generator)
-    return gain * moved + offset + HIGHEST_NOISE * chance[2, :, :1] * noise
+    noise = torch.randn(latents_NPChw.shape, generator=generator)
+    return gain * moved + offset + highest_noise * chance[2, :, :, :1] * noise
 
 
 class LatentReaderTask:
-    """Read single frames of clips."""
+    """Read single frames and pairs of clips."""
 
     def __init__(self, data: LatentClips, *, batch: int) -> None:
         self.taught, self.held_out = data.split(NUM_HELD_OUT)
@@ -127,20 +159,36 @@ class LatentReaderTask:
         return 1.0
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
-        num_clips, num_frames = self.taught.latents.shape[:2]
-        place = torch.randint(num_clips * num_frames, (self.batch,), generator=generator)
-        clip, frame = place // num_frames, place % num_frames
-        latents = self.taught.latents[clip, frame].float()
+        data = self.taught
         device = next(self.network.parameters()).device
-        true = self.taught.face_signals[clip, frame].to(device)
-        errors = signal_errors(self.reader(varied(latents, generator).to(device)), true)
-        return {"loss": errors.mean(), "mouth_open": errors[:, 0].mean()}
+        num_clips, num_frames = data.latents.shape[:2]
+        place = torch.randint(num_clips * (num_frames - 1), (self.batch,), generator=generator)
+        clip, frame = place // (num_frames - 1), place % (num_frames - 1) + 1
+        after, before = data.latents[clip, frame].float(), data.latents[clip, frame - 1].float()
+        faces = varied(after[:, None], generator, highest_noise=HIGHEST_NOISE)[:, 0].to(device)
+        pairs = torch.stack([after, before], dim=1)
+        pairs = varied(pairs, generator, highest_noise=HIGHEST_PAIR_NOISE).to(device)
+        face_errors = signal_errors(
+            self.reader.read_face(faces), data.face_signals[clip, frame].to(device)
+        )
+        true_speed = speed_signal(data.speed_deg_s[clip, frame]).to(device)
+        speed_errors = (self.reader.read_speed(*pairs.unbind(1)) - true_speed).square()
+        return {
+            "loss": face_errors.mean() + speed_errors.mean(),
+            "mouth_open": face_errors[:, 0].mean(),
+            "head_speed": speed_errors.mean(),
+        }
 
     def show(self, folder: Path, name: str) -> None:
         """Write the correlation of read and true signals on held-out clips."""
         device = next(self.network.parameters()).device
+        latents = self.held_out.latents.float().to(device)
+        after, before = latents[:, 1:].flatten(0, 1), latents[:, :-1].flatten(0, 1)
         self.reader.eval()
-        read = self.reader(self.held_out.latents.flatten(0, 1).float().to(device)).cpu()
+        speeds = self.reader.read_speed(after, before)[:, None]
+        read = torch.cat([self.reader.read_face(after), speeds], dim=1).cpu()
         self.reader.train()
-        true = self.held_out.face_signals.flatten(0, 1)
-        show_correlations(folder / f"{name}.txt", FACE_SIGNALS, read, true)
+        signals = self.held_out.face_signals[:, 1:].flatten(0, 1)
+        true_speeds = speed_signal(self.held_out.speed_deg_s[:, 1:]).flatten()[:, None]
+        true = torch.cat([signals, true_speeds], dim=1)
+        show_correlations(folder / f"{name}.txt", (*FACE_SIGNALS, "head_speed"), read, true)

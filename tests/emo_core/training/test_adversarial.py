@@ -24,7 +24,7 @@ from emo_core.training.adversarial_task import (
 )
 from emo_core.training.critic import Critic, balance, hinge_losses
 from emo_core.training.feeding import Reading
-from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader
+from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader, speed_signal
 from emo_core.training.latents import Batch
 from emo_core.training.loop import LoopSettings, fit
 
@@ -38,6 +38,7 @@ ADVERSARY = Adversary(
     from_noise_share=0.0,
     own_motion_share=0.0,
     reading_weight=0.5,
+    speed_weight=0.25,
     told_frames=3,
     first_weight=0.3,
 )
@@ -257,7 +258,7 @@ def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_only_where
         made = batch.frames.flatten(0, 1)
         signal_N111 = torch.full((len(made), 1, 1, 1), signal)
         guess = Guess(made, signal_N111, is_tied=True)
-        return float(task._reading_error(changed, guess, heard, numbered(0)))
+        return float(task._reading_errors(changed, guess, heard, numbered(0))[0])
 
     mouth, expression = batch.face_signals.clone(), batch.face_signals.clone()
     mouth[..., NUM_MOUTH_SIGNALS:] = torch.nan
@@ -278,13 +279,50 @@ def test_the_reading_draws_the_network_towards_the_true_mouth() -> None:
 
     def error(frames: Tensor) -> Tensor:
         guess = Guess(frames, signal_N111, is_tied=True)
-        return task._reading_error(batch, guess, reading, numbered(0))
+        return task._reading_errors(batch, guess, reading, numbered(0))[0]
 
     before = error(made)
     (gradient,) = torch.autograd.grad(before, made)
     assert error(made - 0.01 * gradient / gradient.abs().max()) < before
     assert all(parameter.grad is None for parameter in task.reader.parameters())
     assert not any(name.startswith("reader") for name in task.learning_parameters())
+
+
+class OneSpeed(LatentReader):
+    """Reads the same speed everywhere, and notes the pairs."""
+
+    pairs: tuple[Tensor, Tensor]
+
+    def read_speed(self, latents: Tensor, before: Tensor) -> Tensor:
+        self.pairs = (latents, before)
+        return torch.zeros(len(latents))
+
+
+def test_speed_is_asked_for_at_any_noise_and_from_the_last_motion_frame_on() -> None:
+    task = toy_task()
+    task.reader = OneSpeed(4)
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    num_frames, margin = batch.frames.shape[1], batch.speed_windows.shape[-1] // 2
+    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([False, True]))
+    reading = task.feeder.read(batch, numbered(0), is_dropping=False)
+    made = batch.frames.flatten(0, 1)
+
+    def error(signal: float, speed_windows: Tensor | None) -> float:
+        guess = Guess(made, torch.full((len(made), 1, 1, 1), signal), is_tied=False)
+        told = dataclasses.replace(reading, speed_windows=speed_windows)
+        return float(task._reading_errors(batch, guess, told, numbered(0))[1])
+
+    wanted = speed_signal(batch.speed_windows[..., margin]).square()
+    wanted[1, 0] = 0.0  # Into a film's first frame no speed leads.
+    asked = batch.speed_windows
+    assert error(0.0, asked) == pytest.approx(float(wanted.mean()), rel=1e-5)
+    assert error(1.0, asked) == error(0.0, asked)
+    assert error(1.0, None) == error(1.0, asked)
+    assert error(0.0, None) == 0
+    latents, before = task.reader.pairs
+    frames, leads = latents.unflatten(0, (2, num_frames)), before.unflatten(0, (2, num_frames))
+    assert torch.equal(leads[:, 1:], frames[:, :-1])
+    assert (leads[:, 0] - batch.motion[:, -1]).std() == pytest.approx(0.1, rel=0.2)
 
 
 def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
@@ -299,12 +337,14 @@ def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
     assert not torch.equal(task.made, task.feeder.data.latents), "nothing was remembered"
     assert usual["critic"] > 0
     assert usual["reader"] > 0
+    assert usual["speed"] > 0
     made = task.made.clone()
     task.adversary = dataclasses.replace(task.adversary, from_noise_share=1.0)
     losses = task.loss(numbered(9))
     assert losses["error"] > 0
     assert losses["critic"] > 0
     assert losses["reading"] > 0
+    assert losses["speed"] > 0
     assert task.usual_factors == usual
     assert torch.equal(task.made, made), "a film of another way became motion frames"
     losses["loss"].backward()

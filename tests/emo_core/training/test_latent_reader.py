@@ -1,4 +1,4 @@
-"""The reader of mouths in latents: it learns, says what it knows, and comes back from its file."""
+"""The reader of latents: it learns, says what it knows, and comes back from its file."""
 
 import dataclasses
 from pathlib import Path
@@ -15,6 +15,7 @@ from emo_core.training.latent_reader import (
     load_latent_reader,
     save_latent_reader,
     signal_errors,
+    speed_signal,
     varied,
 )
 from emo_core.training.latents import FACE_SIGNALS, LatentClips
@@ -27,21 +28,33 @@ def one_clip_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def telling_data() -> LatentClips:
-    """Latents whose first channel, in one corner, is the opening of the mouth."""
+    """Latents whose first channel, in one corner, is the opening of the mouth, and whose second,
+    in another, goes up and down by the head's speed."""
     data = toy_data()
     latents = data.latents.clone()
     latents[:, :, 0, :4, :4] = 4.0 * data.face_signals[..., 0, None, None].half() - 2.0
+    signs = torch.tensor([1.0, -1.0]).repeat(latents.shape[1])[: latents.shape[1]]
+    way = (2.0 * signs * speed_signal(data.speed_deg_s)).cumsum(1)
+    latents[:, :, 1, 4:, 4:] = way[..., None, None].half()
     return dataclasses.replace(data, latents=latents)
 
 
 def test_the_reader_learns_to_read_people_whom_it_never_saw(tmp_path: Path) -> None:
     torch.manual_seed(0)
     task = LatentReaderTask(telling_data(), batch=16)
-    settings = LoopSettings(steps=60, learning_rate=3e-3, warmup_steps=2, ema_decay=0.8)
+    settings = LoopSettings(steps=160, learning_rate=3e-3, warmup_steps=2, ema_decay=0.8)
     fit(task, settings, tmp_path / "run")
-    rows = (tmp_path / "run" / "samples" / "0000060.txt").read_text().splitlines()
-    assert [row.split()[0] for row in rows] == list(FACE_SIGNALS)
+    rows = (tmp_path / "run" / "samples" / "0000160.txt").read_text().splitlines()
+    assert [row.split()[0] for row in rows] == [*FACE_SIGNALS, "head_speed"]
     assert float(rows[0].split()[1]) > 0.8
+    assert float(rows[-1].split()[1]) > 0.8
+
+
+def test_speeds_count_by_difference_when_slow_and_by_ratio_when_fast() -> None:
+    still, slow, middle, fast = speed_signal(torch.tensor([0.0, 1.0, 50.0, 100.0])).tolist()
+    assert still == 0.0
+    assert slow == pytest.approx(1.0 / 5.0, rel=0.1)
+    assert fast - middle == pytest.approx(0.693, rel=0.1)
 
 
 def test_what_is_unknown_teaches_nothing() -> None:
@@ -61,7 +74,8 @@ def test_a_reader_comes_back_from_its_file_at_rest(tmp_path: Path) -> None:
     save_latent_reader(reader, tmp_path / "reader.safetensors")
     again = load_latent_reader(tmp_path / "reader.safetensors", latent_channels=4)
     latents = torch.randn(3, 4, 16, 16)
-    assert torch.equal(again(latents), reader.eval()(latents))
+    assert torch.equal(again.read_face(latents), reader.eval().read_face(latents))
+    assert torch.equal(again.read_speed(*latents[:2, None]), reader.read_speed(*latents[:2, None]))
     assert not any(parameter.requires_grad for parameter in again.parameters())
     with pytest.raises(InputError, match="none.safetensors"):
         load_latent_reader(tmp_path / "none.safetensors", latent_channels=4)
@@ -71,26 +85,36 @@ def test_a_reader_comes_back_from_its_file_at_rest(tmp_path: Path) -> None:
 
 def test_a_face_reads_the_same_wherever_it_is() -> None:
     torch.manual_seed(0)
-    reader = LatentReader(4).eval()
+    look = LatentReader(4).eval().face
     latents = torch.zeros(2, 4, 40, 40)
     face = torch.randn(4, 4, 4)
     latents[0, :, 16:20, 16:20] = face
     latents[1, :, 20:24, 18:22] = face
-    first, moved = reader(latents)
+    first, moved = look(latents)
     torch.testing.assert_close(first, moved, atol=1e-5, rtol=1e-4)
     other = latents[:1].clone()
     other[0, :, 16:20, 16:20] = torch.randn(4, 4, 4)
-    assert (reader(other)[0] - first).abs().max() > 1e-3
+    assert (look(other)[0] - first).abs().max() > 1e-3
+
+
+def test_pictures_that_belong_together_are_varied_alike() -> None:
+    latents = torch.randn(3, 1, 4, 16, 16).expand(3, 2, 4, 16, 16)
+    after, before = varied(latents, torch.Generator().manual_seed(0), highest_noise=0.0).unbind(1)
+    assert torch.equal(after, before)
+    noisy = varied(latents, torch.Generator().manual_seed(0), highest_noise=0.2)
+    noise = (noisy - after[:, None]).flatten(2).std(-1)
+    assert (noise > 0).all() and (noise < 0.21).all()
+    assert (noisy[:, 0] - noisy[:, 1]).abs().max() > 0.01
 
 
 def test_lessons_are_moved_and_coloured_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latent_reader, "HIGHEST_NOISE", 0.0)
     monkeypatch.setattr(latent_reader, "OFFSET", 0.0)
     latents = torch.zeros(3, 4, 16, 16)
     latents[:, :, 8, 6] = 1.0
     places = set()
     for seed in range(40):
-        lesson = varied(latents, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        lesson = varied(latents[:, None], generator, highest_noise=0.0)[:, 0]
         assert lesson.shape == latents.shape
         assert ((lesson != 0).flatten(2).sum(-1) == 1).all()
         values = lesson.flatten(2).amax(-1)
