@@ -37,8 +37,13 @@ demo: setup
 	$(EMO) animate --portrait emo_core/assets/portrait.png --audio emo_core/assets/voice.flac \
 		--speed 12 --out outputs/demo.mp4 --contact-sheet outputs/demo.png
 
+# Files side by side, with the processor's threads shared out: as many at once as it has cores, but
+# each takes up to 2 GB of memory.
+CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+WORKERS ?= $(shell $(PYTHON) -c "print(min(4, $(CORES)))")
 test: setup $(COMFYUI_READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$(shell $(PYTHON) -c "print(max(1, $(CORES) // $(WORKERS)))") \
+		$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 TIMES ?= 10
 faults: setup $(COMFYUI_READY)

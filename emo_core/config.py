@@ -319,7 +319,8 @@ class SamplingConfig:
                 f"sampling config: windows of {self.clip_frames} frames that share "
                 f"{self.windows.overlap}; expected fewer shared ones."
             )
-        greatest_overlap = 0 if self.windows is not None else self.clip_frames - 1
+        # A frame is in two clips at the most.
+        greatest_overlap = 0 if self.windows is not None else self.clip_frames // 2
         if not 0 <= self.clip_overlap <= greatest_overlap:
             raise InputError(
                 f"sampling config: clips of {self.clip_frames} frames that share "

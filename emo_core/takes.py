@@ -19,13 +19,19 @@ class Making:
 
 
 def film_stretches(
-    film: Film, whole: Making, again: Sequence[tuple[Retake, Making]], *, motion: Motion
+    film: Film,
+    whole: Making,
+    again: Sequence[tuple[Retake, Making]],
+    *,
+    motion: Motion,
+    are_faded: bool = True,
 ) -> Iterator[Stretch]:
     """Yield a film's latents in order: clip after clip, or at once where windows cover it together.
 
     Args:
         again: parts that are made again, each in the film that those before it left.
         motion: what leads clips; not read where windows cover the film.
+        are_faded: whether clips that share frames are faded into each other, or cut.
     """
     sampling = film.config.sampling
     if sampling.windows is not None:
@@ -51,7 +57,7 @@ def film_stretches(
         "overlap": sampling.clip_overlap,
         "motion": motion,
     }
-    stretches = generate_clips(whole.make, memory=whole.memory, **sizes)
+    stretches = generate_clips(whole.make, memory=whole.memory, are_faded=are_faded, **sizes)
     for part, new in again:
         stretches = retake_clips(stretches, new.make, part, memory=new.memory, **sizes)
     yield from stretches

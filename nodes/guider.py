@@ -117,15 +117,14 @@ class ClipGuider(CFGGuider):
             mask = None if denoise_mask is None else denoise_mask[frames]
             return Start(noise[frames], latent_image[frames], mask)
 
-        watch = self._watch(sigmas, callback, is_estimate_kept=True)
+        is_noisy = bool(sigmas[-1] > 0)
+        watch = self._watch(sigmas, callback, is_estimate_kept=is_noisy)
         stretches = self.stretches(
             start, sampler, sigmas, watch=watch, disable_pbar=disable_pbar, seed=seed
         )
         film = torch.cat([stretch.latents for stretch in stretches])
-        # Clips that were there, and parts made again, have no estimate of their own: all are clean.
-        are_clean = self.num_recalled or self.takes
         model = self.model_patcher.model
-        watch.end_film(film, estimate=model.process_latent_in(film) if are_clean else None)
+        watch.end_film(film, estimate=None if is_noisy else model.process_latent_in(film))
         return film
 
     def stretches_of_seed(
@@ -185,7 +184,10 @@ class ClipGuider(CFGGuider):
             anchor=self._anchor_of_vae(),
         )
         try:
-            yield from film_stretches(self.film, whole, again, motion=motion)
+            # Noise of two clips that is mixed would be less of it.
+            yield from film_stretches(
+                self.film, whole, again, motion=motion, are_faded=not is_noisy
+            )
         finally:
             self.set_cfg(guidance)
             self._forget()

@@ -75,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     distil.set_defaults(step=_distil)
 
     latent_reader = steps.add_parser(
-        "latent-reader", help="a reader of mouths in latents, for adversarial training"
+        "latent-reader",
+        help="a reader of faces and head speed in latents, for adversarial training",
     )
     latent_reader.set_defaults(step=_train_latent_reader)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..face.motion import angular_speed, rotation_matrices
+from ..sampling.clip_plan import plan_clips
 
 MAX_LAG_FRAMES = 6
 LEAST_DEVIATION = 1e-4
@@ -214,15 +215,18 @@ def seam_ratio(differences_CF: list[np.ndarray], *, clip_frames: int, overlap: i
     Raises:
         InputError: no film is longer than a clip.
     """
-    stride = clip_frames - overlap
     borders: list[list[np.ndarray]] = [[] for _ in range(overlap + 1)]
     within = []
     for differences in differences_CF:
-        frame = np.arange(1, len(differences) + 1)
-        place = np.where(frame < stride, stride, frame % stride)
+        num_frames = len(differences) + 1
+        spans = plan_clips(num_frames, clip_frames=clip_frames, overlap=overlap)
+        firsts = np.array([span.first for span in spans[1:]], dtype=int)
+        is_within = np.ones(len(differences), dtype=bool)
         for shared, border in enumerate(borders):
-            border.append(differences[place == shared])
-        within.append(differences[place > overlap])
+            # Entry f - 1 is the change into frame f.
+            border.append(differences[firsts + shared - 1])
+            is_within[firsts + shared - 1] = False
+        within.append(differences[is_within])
     across_all = [np.concatenate(border) for border in borders]
     within_all = np.concatenate(within)
     if len(across_all[0]) == 0 or len(within_all) == 0:
@@ -230,8 +234,7 @@ def seam_ratio(differences_CF: list[np.ndarray], *, clip_frames: int, overlap: i
             f"Seams: {len(across_all[0])} clip borders and {len(within_all)} other frame pairs, "
             "expected both. Measure films of at least two clips of two frames."
         )
-    worst = max(across.mean() for across in across_all if len(across))
-    return change_ratio(worst, within_all)
+    return change_ratio(max(across.mean() for across in across_all), within_all)
 
 
 def change_ratio(across: float, within: np.ndarray) -> float:

@@ -123,7 +123,8 @@ class FilmMeters:
         self._voice = voice
         self._reader = None if voice is None else load_reader().reader
         self._waiting: list[Tensor] = []
-        """Frames of the clip that is not complete, uint8."""
+        """Frames of the clip that is not complete, uint8. It is once the next has a frame to
+        itself."""
         self._frame_before: np.ndarray | None = None
         """[1, H, W, 3]."""
         self._clips: list[_ClipNumbers] = []
@@ -146,13 +147,13 @@ class FilmMeters:
         for frame in frames_as_bytes(frames_FHW3, first_index=num_before):
             # Not a view that keeps all pushed frames alive.
             self._waiting.append(frame.clone())
-            if len(self._waiting) == self._stride:
-                self._end_clip()
+            if len(self._waiting) == self._stride + self._overlap + 1:
+                self._end_clip(self._stride)
 
     def finish(self) -> FilmReading:
         """End the film, whose last clip may be shorter, and return what was read."""
         if self._waiting:
-            self._end_clip()
+            self._end_clip(len(self._waiting))
         mouth = self._lip_sync()
         clips = self._readings(mouth.by_clip)
         first, last = (clips[0], clips[-1]) if clips else (None, None)
@@ -179,9 +180,9 @@ class FilmMeters:
             lip_sync_lag_frames=mouth.lag_frames,
         )
 
-    def _end_clip(self) -> None:
+    def _end_clip(self, num_frames: int) -> None:
         """Read the complete clip and let go of its frames."""
-        stored = torch.stack(self._waiting)
+        stored = torch.stack(self._waiting[:num_frames])
         pixels = stored.numpy().astype(np.float32) / 255.0
         picked = {i * self._stride // IDENTITY_FRAMES for i in range(IDENTITY_FRAMES)}
         likeness = [self._likeness.of(stored[i].float() / 255.0) for i in picked if i < len(stored)]
@@ -203,7 +204,7 @@ class FilmMeters:
             )
         )
         self._frame_before = pixels[-1:]
-        self._waiting = []
+        self._waiting = self._waiting[num_frames:]
 
     def _readings(self, lip_sync_by_clip: list[float | None]) -> tuple[MeterReading, ...]:
         if not self._clips:

@@ -36,8 +36,8 @@ class MeterReading:
     contrast_drift: float
     """The same of the standard deviation of the pixels of a frame."""
     seam_ratio: float | None
-    """Change across the border to the clip before over the mean change within clips; 1 is no seam.
-    None for the first clip."""
+    """Change across the border to the clip before, the greatest where it has several, over the
+    mean change within clips; about 1 is no seam. None for the first clip."""
     lip_sync: float | None
     """Correlation of mouth opening and loudness of the voice over two seconds round the clip,
     -1..1. None where it was not asked for, where the voice is silent and in films below one
@@ -63,7 +63,7 @@ class FilmReading:
     contrast_drift: float | None
     """Of the last clip."""
     seam_ratio: float | None
-    """Mean over all borders, as `measures.seam_ratio`."""
+    """As `measures.seam_ratio`."""
     lip_sync: float | None
     """Of the whole film, at the lag where it is highest."""
     lip_sync_lag_frames: int | None
@@ -112,7 +112,7 @@ class FilmReading:
             "last clip",
             f"identity: by {self.identity_by}; {self.identity_meaning}",
             "colour, contrast: change against the first clip, of 255 levels",
-            "seam: change across the border to the clip before, 1 is no seam",
+            "seam: change across the border to the clip before, about 1 is no seam",
         ]
         if self.lip_sync is not None:
             notes.append(

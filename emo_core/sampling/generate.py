@@ -115,6 +115,7 @@ def generate_clips(
     num_frames: int,
     clip_frames: int,
     overlap: int = 0,
+    are_faded: bool = True,
     motion: Motion,
     memory: ClipMemory | None = None,
 ) -> Iterator[Stretch]:
@@ -122,10 +123,13 @@ def generate_clips(
 
     Args:
         overlap: frames that a clip shares with the one before.
+        are_faded: whether these are faded from one to the other; else they are the later clip's.
         memory: asked for every clip first, and given every clip that is made.
     """
     spans = plan_clips(num_frames, clip_frames=clip_frames, overlap=overlap)
-    yield from clips_in_a_row(make, spans, led_by=motion.first, motion=motion, memory=memory)
+    yield from clips_in_a_row(
+        make, spans, led_by=motion.first, motion=motion, memory=memory, are_faded=are_faded
+    )
 
 
 def clips_in_a_row(
@@ -135,6 +139,7 @@ def clips_in_a_row(
     led_by: Tensor | None,
     motion: Motion,
     memory: ClipMemory | None,
+    are_faded: bool = True,
     shared: Tensor | None = None,
     hold: Callable[[ClipSpan], Held | None] = lambda span: None,
 ) -> Iterator[Stretch]:
@@ -149,7 +154,7 @@ def clips_in_a_row(
         clip = finish_clip(make, span, led_by, hold(span), motion=motion, memory=memory)
         led_by = motion.leading(clip, index=span.index + 1)
         latents = clip.latents if shared is None else faded(shared, clip.latents)
-        shared = latents[span.num_own :] if span.num_shared else None
+        shared = latents[span.num_own :] if span.num_shared and are_faded else None
         yield Stretch(span.first, latents[: span.num_own])
 
 

@@ -33,7 +33,7 @@ from ..errors import InputError
 from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
-from .critic import Critic, balance, hinge_losses
+from .critic import Critic, balance, gradient_length, hinge_losses
 from .feeding import Feeder, Reading, errors_of, film_rows, packed, sample_frames
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
 from .latents import NUM_HELD_OUT, Batch, LatentClips
@@ -45,8 +45,8 @@ CRITIC_STRIDES = (1, 2, 1, 2)
 SHOWN_CLIPS = 6
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
-FACTOR_MEMORY = 0.9
-"""How much of the usual factors stays from one batch to the next."""
+LENGTH_MEMORY = 0.9
+"""How much of the usual lengths of gradients stays from one batch to the next."""
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
@@ -99,7 +99,7 @@ class Guess(NamedTuple):
 class AdversarialTask:
     """Teach a checkpoint to guess clean frames that look true.
 
-    A run that is resumed begins again with true motion frames and measures the usual factors anew.
+    A run that is resumed begins again with true motion frames and measures the usual lengths anew.
     """
 
     def __init__(
@@ -131,7 +131,8 @@ class AdversarialTask:
         taught, held_out = data.split(NUM_HELD_OUT)
         self.feeder = Feeder(networks, self.stage, taught)
         self.examiner = Feeder(networks, self.stage, held_out)
-        self.usual_factors: dict[str, Tensor] = {}
+        self.usual_lengths: dict[str, Tensor] = {}
+        """Of each loss' gradient in the last layer, where the film follows the data's."""
         self.made = taught.latents.clone()
         """[K, F, C, h, w]: what the network last made of the frames; at first they themselves."""
         scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
@@ -164,16 +165,14 @@ class AdversarialTask:
             self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
         )
         of_reader, of_speed = self._reading_errors(fed, guess, reading, generator)
-        main = errors["loss"] if guess.is_tied else None
         pulls = {
             "critic": (self.adversary.critic_weight, of_maker),
             "reader": (self.adversary.reading_weight, of_reader),
             "speed": (self.adversary.speed_weight, of_speed),
         }
-        of_pulls = [
-            weight * self._balance(name, main, error) * error
-            for name, (weight, error) in pulls.items()
-        ]
+        if guess.is_tied:
+            self._measure({"error": errors["loss"]} | {name: pulls[name][1] for name in pulls})
+        of_pulls = [weight * self._factor(name) * loss for name, (weight, loss) in pulls.items()]
         return {
             **errors,
             "loss": errors["loss"] + sum(of_pulls) + of_critic,
@@ -236,13 +235,23 @@ class AdversarialTask:
         told_BF = told_F * (~batch.begins_film_B)[:, None]
         return weight_N111.maximum(told_BF.reshape(num_clips * num_frames, 1, 1, 1))
 
-    def _balance(self, name: str, main: Tensor | None, other: Tensor) -> Tensor:
-        """The running mean of `balance`; where there is no main loss, as it was."""
-        if main is not None:
-            new = balance(main, other, self.networks.backbone.conv_out.weight)
-            usual = self.usual_factors.get(name, new)
-            self.usual_factors[name] = FACTOR_MEMORY * usual + (1.0 - FACTOR_MEMORY) * new
-        return self.usual_factors.get(name, torch.zeros_like(other.detach()))
+    def _measure(self, losses: dict[str, Tensor]) -> None:
+        """Take the lengths of a batch's gradients into the running means.
+
+        Means of lengths and not of their ratios: a batch in which one of them vanishes, since
+        nothing is asked of it there, would be such a ratio's undoing.
+        """
+        for name, loss in losses.items():
+            new = gradient_length(loss, self.networks.backbone.conv_out.weight)
+            usual = self.usual_lengths.get(name, new)
+            self.usual_lengths[name] = LENGTH_MEMORY * usual + (1.0 - LENGTH_MEMORY) * new
+
+    def _factor(self, name: str) -> Tensor:
+        """What makes a loss' usual gradient as long as the error's; 0 before any was measured."""
+        usual = self.usual_lengths
+        if not usual or usual[name] == 0:
+            return torch.zeros_like(self.networks.backbone.conv_out.weight[0, 0, 0, 0])
+        return balance(usual["error"], usual[name])
 
     def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Put what the network last made of the motion frames in the place of some of them."""

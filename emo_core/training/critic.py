@@ -60,14 +60,15 @@ def hinge_losses(critic: Critic, true: Tensor, made: Tensor) -> tuple[Tensor, Te
     return of_critic, of_maker
 
 
-def balance(main: Tensor, other: Tensor, last_weight: Tensor) -> Tensor:
-    """Return the factor on a loss that makes its gradient in `last_weight` as long as the main's.
+def balance(of_main: Tensor, of_other: Tensor) -> Tensor:
+    """Return the factor on a loss that makes its gradient as long as the main's.
 
     Args:
-        main, other: scalars that `last_weight`, that of the maker's last layer, leads to.
+        of_main, of_other: of `gradient_length`.
     """
-    of_main, of_other = (
-        torch.autograd.grad(loss, last_weight, retain_graph=True)[0].norm()
-        for loss in (main, other)
-    )
-    return (of_main / (of_other + STEADY)).clamp(max=LARGEST_BALANCE).detach()
+    return (of_main / (of_other + STEADY)).clamp(max=LARGEST_BALANCE)
+
+
+def gradient_length(loss: Tensor, last_weight: Tensor) -> Tensor:
+    """Length of a loss' gradient in the weight of the maker's last layer."""
+    return torch.autograd.grad(loss, last_weight, retain_graph=True)[0].norm().detach()

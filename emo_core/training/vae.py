@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..models.vae import KLVAE, VAE
 from ..video.stills import contact_sheet, save_image
 from .clips import clip_paths, load_clip
-from .critic import Critic, balance, hinge_losses
+from .critic import Critic, balance, gradient_length, hinge_losses
 from .presets import LATENT_CHANNELS
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ class VAETask:
             return {"loss": loss, **scalars}
         of_critic, of_maker = hinge_losses(self.critic, target, decoded)
         last_weight = self.vae.net.decoder.layers[-1].weight
-        factor = CRITIC_WEIGHT * balance(loss, of_maker, last_weight)
+        lengths = (gradient_length(part, last_weight) for part in (loss, of_maker))
+        factor = CRITIC_WEIGHT * balance(*lengths)
         total = loss + factor * of_maker + of_critic
         return {"loss": total, **scalars, "critic": of_critic, "factor": factor}
 

@@ -14,8 +14,10 @@ import torch
 
 from emo_core.assets import DEMO_CHECKPOINT, DEMO_VAE, PORTRAIT
 from emo_core.audio.waveform import Waveform
+from emo_core.config import SamplingConfig
 from emo_core.evaluation.measures import frame_differences
 from emo_core.pipeline import AnimateSettings, Animator, RetakeSettings
+from emo_core.sampling.clip_plan import plan_clips
 from emo_core.store.clips import ClipStore
 from emo_core.synthetic.voices import random_utterance
 from emo_core.video.frame_bytes import frames_as_bytes
@@ -24,7 +26,7 @@ from emo_core.video.images import read_image
 FILM_S, START_S, END_S, BLEND_FRAMES = 60.0, 28.0, 32.0, 8
 SEEDS = (1, 2, 3)
 SEEN = slice(540, 960)
-"""Frames that are decoded, in whole clips round the part."""
+"""Frames that are decoded, from well before the part to well behind it."""
 
 
 class Studio:
@@ -63,15 +65,16 @@ class Studio:
         return frames.numpy() / np.float32(255)
 
 
-def border_ratios(differences: np.ndarray, *, clip_frames: int) -> np.ndarray:
+def border_ratios(differences: np.ndarray, sampling: SamplingConfig) -> np.ndarray:
     """Change into each clip's first frame over the median of the changes around it.
 
     Args:
-        differences: of `frame_differences` of frames that begin with a clip; place f - 1 holds the
-            change into frame f.
+        differences: of `frame_differences` of the frames SEEN; place f - 1 holds the change into
+            their frame f.
     """
-    borders = range(clip_frames, len(differences) + 1 - clip_frames, clip_frames)
-    return np.array([change_at(differences, frame, reach=clip_frames - 1) for frame in borders])
+    stride = sampling.clip_stride
+    starts = range(-SEEN.start % stride, len(differences) + 1 - stride, stride)
+    return np.array([change_at(differences, f, reach=stride - 1) for f in starts if f > 0])
 
 
 def change_at(differences: np.ndarray, frame: int, *, reach: int) -> float:
@@ -83,14 +86,14 @@ def change_at(differences: np.ndarray, frame: int, *, reach: int) -> float:
 
 def test_four_seconds_of_a_minute(tmp_path: Path) -> None:
     studio = Studio(tmp_path)
-    fps, clip_frames = round(studio.film.fps), studio.film.config.sampling.clip_frames
+    fps, sampling = round(studio.film.fps), studio.film.config.sampling
     first, last = round(START_S * fps), round(END_S * fps)
     end = last + BLEND_FRAMES
     old, all_steps, all_seconds = studio.make()
     _, no_steps, store_seconds = studio.make()
     assert no_steps == 0
     old_frames = studio.frames(old)
-    usual = border_ratios(frame_differences(old_frames), clip_frames=clip_frames)
+    usual = border_ratios(frame_differences(old_frames), sampling)
     print(
         f"\nfilm: {len(old)} frames, {all_steps} steps, {all_seconds:.0f} s; from the store "
         f"{store_seconds:.1f} s\nchange at {len(usual)} clip borders over that around: median "
@@ -111,7 +114,8 @@ def test_four_seconds_of_a_minute(tmp_path: Path) -> None:
         assert np.array_equal(new_frames[is_outside], old_frames[is_outside])
         differences = frame_differences(new_frames)
         at = [
-            change_at(differences, frame - SEEN.start, reach=clip_frames - 1) / np.median(usual)
+            change_at(differences, frame - SEEN.start, reach=sampling.clip_stride - 1)
+            / np.median(usual)
             for frame in (first, last, end)
         ]
         joints.append(at)
@@ -122,5 +126,8 @@ def test_four_seconds_of_a_minute(tmp_path: Path) -> None:
             flush=True,
         )
         # The part and its blend, in whole clips.
-        assert steps == -(-(end - first) // clip_frames) * studio.film.config.sampling.steps
+        spans = plan_clips(
+            end - first, clip_frames=sampling.clip_frames, overlap=sampling.clip_overlap
+        )
+        assert steps == len(spans) * sampling.steps
     print("mean of seeds, over the median border:", np.mean(joints, axis=0).round(3))

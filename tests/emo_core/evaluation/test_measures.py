@@ -156,16 +156,19 @@ def test_seam_ratio_compares_borders_with_the_rest():
 
 def test_a_faded_border_is_as_bad_as_its_worst_place():
     differences = np.full(41, 0.02)
-    # Clips of 12 that share 2: frames 10 to 12, 20 to 22, 30 to 32 and 40 lead across.
+    # Clips of 12 that share 2: frames 10 to 12, 20 to 22 and 30 to 32 lead across. At 40 no clip
+    # begins, since that of 30 has all frames up to the end.
     for place, value in ((9, 0.01), (10, 0.03), (11, 0.02)):
-        differences[place::10] = value
+        differences[place:39:10] = value
     # What lies so in the first clip is within it.
     differences[[0, 1]] = 0.02
     found = measures.seam_ratio([differences], clip_frames=12, overlap=2)
     assert found == pytest.approx(1.5, rel=1e-3)
-    differences[10::10] = 0.01
+    differences[10:39:10] = 0.01
     found = measures.seam_ratio([differences], clip_frames=12, overlap=2)
     assert found == pytest.approx(1.0, rel=1e-3)
+    differences[39] = 0.2
+    assert measures.seam_ratio([differences], clip_frames=12, overlap=2) < found
 
 
 def test_seams_are_found_in_frames():

@@ -22,7 +22,7 @@ from emo_core.training.adversarial_task import (
     Guess,
     seen_by_critic,
 )
-from emo_core.training.critic import Critic, balance, hinge_losses
+from emo_core.training.critic import Critic, balance, gradient_length, hinge_losses
 from emo_core.training.feeding import Reading
 from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader, speed_signal
 from emo_core.training.latents import Batch
@@ -117,7 +117,21 @@ def test_a_critic_tells_the_data_from_what_is_not() -> None:
 def test_balance_makes_the_gradients_of_one_length() -> None:
     weight = torch.tensor([1.0, 2.0], requires_grad=True)
     main, other = (weight * torch.tensor([3.0, 4.0])).sum(), weight[0] * 20.0
-    assert float(balance(main, other, weight)) == pytest.approx(5.0 / 20.0, rel=1e-4)
+    lengths = [gradient_length(loss, weight) for loss in (main, other)]
+    assert float(balance(*lengths)) == pytest.approx(5.0 / 20.0, rel=1e-4)
+
+
+def test_a_batch_that_asks_nothing_of_a_loss_does_not_let_it_take_over() -> None:
+    """Speed that was left out, in clips of pure noise, pulls nowhere."""
+    task = toy_task()
+    weight = task.networks.backbone.conv_out.weight.requires_grad_(True)
+    some = {name: weight.square().sum() for name in ("error", "critic", "reader")}
+    assert task._factor("speed") == 0
+    task._measure(some | {"speed": 0.5 * weight.square().sum()})
+    assert float(task._factor("speed")) == pytest.approx(2.0, rel=1e-4)
+    task._measure(some | {"speed": 0.0 * weight.sum()})
+    assert float(task._factor("speed")) == pytest.approx(2.0 / 0.9, rel=1e-4)
+    assert float(task._factor("critic")) == pytest.approx(1.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("way", ["true", "own", "from noise"])
@@ -333,7 +347,7 @@ def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
         parameter.requires_grad_(True)
     for seed in range(3):
         task.loss(numbered(seed))
-    usual = dict(task.usual_factors)
+    usual = dict(task.usual_lengths)
     assert not torch.equal(task.made, task.feeder.data.latents), "nothing was remembered"
     assert usual["critic"] > 0
     assert usual["reader"] > 0
@@ -345,7 +359,7 @@ def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
     assert losses["critic"] > 0
     assert losses["reading"] > 0
     assert losses["speed"] > 0
-    assert task.usual_factors == usual
+    assert task.usual_lengths == usual
     assert torch.equal(task.made, made), "a film of another way became motion frames"
     losses["loss"].backward()
     assert task.networks.backbone.conv_out.weight.grad.abs().sum() > 0
