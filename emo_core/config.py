@@ -210,6 +210,8 @@ class BackboneConfig:
     eyes and nose (V-Express)."""
     is_region_guided: bool = False
     """Whether guidance's unconditional half goes without the locator's map."""
+    is_speed_guided: bool = False
+    """Whether it goes without head speed, which guidance then makes count for more."""
 
     def __post_init__(self) -> None:
         if self.has_reference_attention and self.is_reference_joined:
@@ -222,6 +224,8 @@ class BackboneConfig:
                 f"backbone config: audio tokens are {self.audio.token_dim} wide but attn2 reads "
                 f"{self.context_dim}; make them equal."
             )
+        if self.is_speed_guided and self.speed is None:
+            raise InputError("backbone config: is_speed_guided without speed layers; add those.")
         if self.speed is not None and self.temporal is None:
             raise InputError("backbone config: speed layers live in temporal modules; add those.")
         if self.face_locator_input not in LOCATOR_INPUTS:

@@ -210,9 +210,9 @@ class Clip:
         windows = speeds = identity = region = motion = None
         if self.is_conditional:
             windows = film.audio_windows(self.frames)[None].to(like)
-        speeds_FW = film.speed_windows(self.frames)
-        if speeds_FW is not None:
-            speeds = speeds_FW[None].to(like.device)
+        if self.is_conditional or not config.is_speed_guided:
+            speeds_FW = film.speed_windows(self.frames)
+            speeds = None if speeds_FW is None else speeds_FW[None].to(like.device)
         if film.reference.identity_2TD is not None:
             row = int(self.is_conditional)
             identity = film.reference.identity_2TD[row : row + 1].to(like)

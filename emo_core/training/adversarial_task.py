@@ -61,6 +61,8 @@ class Adversary:
     guidance: float
     """That the finished checkpoint asks for; 1 is none. It learns without, but for the few batches
     in which conditions are left out."""
+    audio_scale: float
+    """How much the finished checkpoint lets the voice count, over what it learned with."""
     critic_weight: float
     """Length of the critic's gradient in the last layer, over that of the error."""
     critic_factor: float
@@ -337,13 +339,13 @@ class AdversarialTask:
 
     def finished(self) -> Networks:
         """Return the networks, which say how they are to be sampled."""
+        config, adversary = self.networks.config, self.adversary
         sampling = dataclasses.replace(
-            self.networks.config.sampling,
-            steps=self.adversary.steps,
-            guidance=self.adversary.guidance,
-            solver=SOLVER,
+            config.sampling, steps=adversary.steps, guidance=adversary.guidance, solver=SOLVER
         )
-        config = dataclasses.replace(self.networks.config, sampling=sampling)
+        scale = config.backbone.audio_scale * adversary.audio_scale
+        backbone = dataclasses.replace(config.backbone, audio_scale=scale)
+        config = dataclasses.replace(config, sampling=sampling, backbone=backbone)
         return dataclasses.replace(self.networks, config=config)
 
 

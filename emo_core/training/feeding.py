@@ -106,7 +106,9 @@ class Feeder:
             is_conditional: False leaves out what guidance drops, in all samples.
         """
         feed = self.feed
-        is_region_seen = is_conditional or not backbone.backbone_config.is_region_guided
+        config = backbone.backbone_config
+        is_region_seen = is_conditional or not config.is_region_guided
+        is_speed_seen = is_conditional or not config.is_speed_guided
         shared = backbone.share(
             reference=reading.reference if is_conditional else None,
             region_BCHW=batch.region if is_region_seen else None,
@@ -120,7 +122,7 @@ class Feeder:
             audio_windows_BFWLD=(
                 batch.audio_windows if feed.is_audio_fed and is_conditional else None
             ),
-            speed_windows_BFW=reading.speed_windows,
+            speed_windows_BFW=reading.speed_windows if is_speed_seen else None,
             is_temporal=feed.is_temporal,
             is_reference_kept_B=reading.is_reference_kept_B,
             is_audio_kept_B=reading.is_audio_kept_B,

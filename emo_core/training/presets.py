@@ -48,6 +48,7 @@ def demo_config(*, latent_scale: float) -> ModelConfig:
             ),
             speed=SpeedConfig(token_dim=64),
             face_locator_channels=(16, 32, 32, 48),
+            is_speed_guided=True,
         ),
         reference_net=ReferenceNetConfig(unet=unet),
         front_end=FRONT_END,
@@ -91,6 +92,7 @@ ADVERSARIAL = Training(
 ADVERSARY = Adversary(
     steps=4,
     guidance=1.75,
+    audio_scale=1.25,
     critic_weight=0.15,
     critic_factor=3.0,
     free_share=0.2,

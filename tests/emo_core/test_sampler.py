@@ -24,9 +24,15 @@ NUM_FRAMES = 19
 """Of clips or windows of four."""
 
 
-def animator_and_film(windows: WindowsConfig | None) -> tuple[Animator, Film]:
+WINDOWS = {"windows": WindowsConfig(overlap=2)}
+LOOP = {"windows": WindowsConfig(overlap=1, is_loop=True, shift=1)}
+SHARED = {"clip_overlap": 1}
+
+
+def animator_and_film(**changes: object) -> tuple[Animator, Film]:
+    """The tiny checkpoint, sampled otherwise, and a film of it."""
     networks = tiny_networks()
-    sampling = dataclasses.replace(networks.config.sampling, windows=windows)
+    sampling = dataclasses.replace(networks.config.sampling, **changes)
     config = dataclasses.replace(networks.config, sampling=sampling)
     networks = dataclasses.replace(networks, config=config)
     torch.manual_seed(0)
@@ -61,14 +67,17 @@ def part(**changes: object) -> RetakeSettings:
 
 
 @pytest.mark.parametrize(
-    "windows", [None, WindowsConfig(overlap=2), WindowsConfig(overlap=1, is_loop=True, shift=1)]
+    ("changes", "num_clips", "num_new"),
+    [({}, 5, 2), (SHARED, 6, 3), (WINDOWS, 1, 1), (LOOP, 1, 1)],
 )
-def test_a_retake_changes_its_part_alone(windows: WindowsConfig | None, tmp_path: Path) -> None:
-    made, store = animator_and_film(windows), ClipStore(tmp_path)
+def test_a_retake_changes_its_part_alone(
+    changes: dict[str, object], num_clips: int, num_new: int, tmp_path: Path
+) -> None:
+    made, store = animator_and_film(**changes), ClipStore(tmp_path)
     old, count = sample(made, [], store)
-    assert count == (5 if windows is None else 1)
+    assert count == num_clips
     new, count = sample(made, [part()], store)
-    assert count == (2 if windows is None else 1)
+    assert count == num_new
     assert torch.equal(new[:7], old[:7]) and torch.equal(new[15:], old[15:])
     assert (new[7:15] != old[7:15]).flatten(1).any(dim=1).all()
     assert sample(made, [part()], store)[1] == 0
@@ -86,14 +95,14 @@ def test_a_store_reads_no_more_of_a_film_at_once_than_a_window(
         return moving_region(film, frames)
 
     monkeypatch.setattr(Film, "moving_region", watched)
-    made = animator_and_film(WindowsConfig(overlap=2))
+    made = animator_and_film(**WINDOWS)
     sample(made, [part()], ClipStore(tmp_path))
     assert max(counts) == made[1].config.sampling.clip_frames == 4
 
 
-@pytest.mark.parametrize("windows", [None, WindowsConfig(overlap=2)])
-def test_what_a_retake_names_shapes_it(windows: WindowsConfig | None, tmp_path: Path) -> None:
-    made, store = animator_and_film(windows), ClipStore(tmp_path)
+@pytest.mark.parametrize("changes", [{}, SHARED, WINDOWS])
+def test_what_a_retake_names_shapes_it(changes: dict[str, object], tmp_path: Path) -> None:
+    made, store = animator_and_film(**changes), ClipStore(tmp_path)
     seen = [sample(made, [], store)[0]]
     for change in (
         {},
@@ -111,7 +120,7 @@ def test_what_a_retake_names_shapes_it(windows: WindowsConfig | None, tmp_path: 
 
 
 def test_a_head_speed_that_the_checkpoint_cannot_have() -> None:
-    made = animator_and_film(None)
+    made = animator_and_film()
     with pytest.raises(InputError, match="500"):
         sample(made, [part(speed_deg_s=500.0)])
 
@@ -124,9 +133,47 @@ def test_seeds_that_torch_cannot_take_are_refused() -> None:
             dataclasses.replace(how, seed=seed)
 
 
+def test_where_guidance_holds_speed_too_its_other_half_knows_none() -> None:
+    animator, film = animator_and_film()
+    config = film.config
+    backbone = dataclasses.replace(config.backbone, is_speed_guided=True)
+    guided = dataclasses.replace(film, config=dataclasses.replace(config, backbone=backbone))
+    faster = dataclasses.replace(guided, speed_deg_s_F=film.speed_deg_s_F + 20.0)
+    like = animator.networks.like
+    prepared = {}
+    for name, each in (("usual", film), ("guided", guided), ("faster", faster)):
+        whole = each.clip(range(4), motion=None)
+        for half in (whole, whole.unconditional()):
+            shared = half.share(animator.networks.backbone, like=like)
+            conditions = half.prepare(animator.networks.backbone, shared, like=like)
+            latents = torch.ones(4, 4, 8, 8)
+            answer = animator.networks.backbone(latents, torch.tensor(500), conditions)
+            prepared[name, half.is_conditional] = answer
+    assert torch.equal(prepared["guided", True], prepared["usual", True])
+    assert not torch.equal(prepared["faster", True], prepared["usual", True])
+    assert not torch.equal(prepared["guided", False], prepared["usual", False])
+    assert torch.equal(prepared["guided", False], prepared["faster", False])
+
+
+def test_configs_that_cannot_be_sampled_are_refused() -> None:
+    config = tiny_networks().config
+    replace = dataclasses.replace
+    with pytest.raises(InputError, match="4 frames that share 3; expected 0 to 2"):
+        replace(config.sampling, clip_overlap=3)
+    with pytest.raises(InputError, match="share 1; expected 0 to 0, since windows cover the film"):
+        replace(config.sampling, clip_overlap=1, **WINDOWS)
+    backbone = replace(
+        config.backbone, temporal=replace(config.backbone.temporal, num_motion_frames=3)
+    )
+    with pytest.raises(InputError, match="share 2; before those, 3 motion frames are needed"):
+        replace(config, backbone=backbone, sampling=replace(config.sampling, clip_overlap=2))
+    with pytest.raises(InputError, match="is_speed_guided without speed layers"):
+        replace(config.backbone, speed=None, is_speed_guided=True)
+
+
 def test_a_film_that_is_not_led_has_clips_that_know_nothing_of_each_other() -> None:
     """Another voice in the first clip alone: only what it leads changes too."""
-    animator, film = animator_and_film(None)
+    animator, film = animator_and_film()
     rows = film.rows_RLD.clone()
     rows[:2] += 1.0
     for is_led in (True, False):

@@ -31,6 +31,7 @@ from emo_core.training.loop import LoopSettings, fit
 ADVERSARY = Adversary(
     steps=4,
     guidance=1.25,
+    audio_scale=1.5,
     critic_weight=0.5,
     critic_factor=1.0,
     free_share=0.0,
@@ -429,7 +430,9 @@ def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
 
     path = tmp_path / "model.safetensors"
     save_emo(task.finished(), path, dtype=torch.float32)
-    sampling = load_networks(path).config.sampling
+    config = load_networks(path).config
+    assert config.backbone.audio_scale == 1.5
+    sampling = config.sampling
     assert (sampling.steps, sampling.guidance, sampling.solver) == (4, 1.25, "lcm")
 
 
