@@ -38,6 +38,19 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     sys.stdout.write(f"\n{tally.table()}\n")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Side by side run files, but those of tests/faults in a row: they count together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = super()._split_scope(nodeid)
+            return "tests/faults" if scope.startswith("tests/faults/") else scope
+
+    return Scheduling(config, log)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Benchmarks run only when asked for, faults only where processes can be forked."""
     if collection_path == TESTS / "benchmarks" and not config.getoption("--benchmarks"):

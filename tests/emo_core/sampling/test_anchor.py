@@ -4,10 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from test_sampler import SETTINGS, animator_and_film
+from test_sampler import SETTINGS, WINDOWS, animator_and_film
 from torch import Tensor
 
-from emo_core.config import WindowsConfig
 from emo_core.errors import InputError
 from emo_core.sampling.anchor import Anchor
 from emo_core.sampling.clip_plan import ClipSpan
@@ -63,7 +62,7 @@ def test_anchors_that_cannot_be(every: int, share: float) -> None:
 
 
 def test_a_real_film_changes_from_the_first_anchored_clip_on() -> None:
-    animator, film = animator_and_film(None)
+    animator, film = animator_and_film()
 
     def sample(**changes: object) -> Tensor:
         settings = dataclasses.replace(SETTINGS, **changes)
@@ -76,7 +75,7 @@ def test_a_real_film_changes_from_the_first_anchored_clip_on() -> None:
 
 
 def test_films_made_together_have_none() -> None:
-    _, film = animator_and_film(WindowsConfig(overlap=2))
+    _, film = animator_and_film(**WINDOWS)
     backbone = film.config.backbone
     still = dataclasses.replace(backbone.temporal, num_motion_frames=0)
     config = dataclasses.replace(
