@@ -34,7 +34,6 @@ from .models.backbone import AS_TRAINED, Weights
 from .models.vae import VAE
 from .sampler import How, Take, sample_film
 from .sampling.anchor import USUAL_ANCHOR_SHARE
-from .sampling.clip_plan import plan_clips
 from .sampling.denoising import OnStep
 from .sampling.retake import USUAL_BLEND_FRAMES, Retake, retake_part
 from .store.clips import ClipStore
@@ -152,19 +151,9 @@ class Animator:
             fps=settings.fps,
         )
 
-    def num_steps(self, length: FilmLength, settings: AnimateSettings) -> tuple[int, int]:
-        """Clips that are made one after the other, and denoising steps of each."""
-        sampling = self.networks.config.sampling
-        clips = 1
-        if sampling.windows is None:
-            clips = len(
-                plan_clips(
-                    length.num_frames,
-                    clip_frames=sampling.clip_frames,
-                    overlap=sampling.clip_overlap,
-                )
-            )
-        return clips, _or_default(settings.steps, sampling.steps)
+    def num_steps(self, settings: AnimateSettings) -> int:
+        """Denoising steps of each clip."""
+        return _or_default(settings.steps, self.networks.config.sampling.steps)
 
     def size(self, settings: AnimateSettings) -> tuple[int, int]:
         """Width and height in pixels.

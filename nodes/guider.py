@@ -28,7 +28,7 @@ from ..emo_core.film import Film
 from ..emo_core.preflight.plan import FilmPlan
 from ..emo_core.resume import FilmMemory
 from ..emo_core.sampling.anchor import Anchor
-from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
+from ..emo_core.sampling.clip_plan import ClipSpan, whole_clip_frames
 from ..emo_core.sampling.generate import Motion, Stretch
 from ..emo_core.sampling.held import Held
 from ..emo_core.sampling.noise import FilmNoise, clip_seed
@@ -105,7 +105,11 @@ class ClipGuider(CFGGuider):
         self._check(latent_image)
         if sigmas.shape[-1] == 0:
             return latent_image
-        num_frames = self._num_whole_frames()
+        num_frames = whole_clip_frames(
+            self.film.num_frames,
+            clip_frames=self.clip_frames,
+            overlap=self.film.config.sampling.clip_overlap,
+        )
         noise = _whole_noise(noise, num_frames=num_frames, seed=seed or 0)
         latent_image = _held(latent_image, num_frames=num_frames)
         if denoise_mask is not None:
@@ -117,7 +121,7 @@ class ClipGuider(CFGGuider):
             mask = None if denoise_mask is None else denoise_mask[frames]
             return Start(noise[frames], latent_image[frames], mask)
 
-        is_noisy = bool(sigmas[-1] > 0)
+        is_noisy = _ends_noisy(sigmas)
         watch = self._watch(sigmas, callback, is_estimate_kept=is_noisy)
         stretches = self.stretches(
             start, sampler, sigmas, watch=watch, disable_pbar=disable_pbar, seed=seed
@@ -166,7 +170,7 @@ class ClipGuider(CFGGuider):
             memory = self._memory(film, start, sampler, sigmas, guidance, seed, watch)
             return Making(make, memory)
 
-        guidance, is_noisy = self.cfg, bool(sigmas[-1] > 0)
+        guidance, is_noisy = self.cfg, _ends_noisy(sigmas)
         if is_noisy and self.takes:
             raise InputError(
                 "EMO Guider: the sigmas end before the film is clean, and a part is to be made "
@@ -233,12 +237,6 @@ class ClipGuider(CFGGuider):
         is_in_clips = self.film.config.sampling.windows is None
         return self.clip_frames if is_in_clips else span.num_frames
 
-    def _num_whole_frames(self) -> int:
-        """Frames of the film's clips, the last one made whole."""
-        clip_frames, overlap = self.clip_frames, self.film.config.sampling.clip_overlap
-        spans = plan_clips(self.film.num_frames, clip_frames=clip_frames, overlap=overlap)
-        return spans[-1].first + clip_frames
-
     def _start_of_seed(self, seed: int) -> StartOf:
         noises: dict[int, FilmNoise] = {}
 
@@ -265,7 +263,7 @@ class ClipGuider(CFGGuider):
         seed: int | None,
         watch: Watch,
     ) -> FilmMemory | None:
-        if self.store is None or bool(sigmas[-1] > 0):
+        if self.store is None or _ends_noisy(sigmas):
             return None
         try:
             shaped_by = sampling_fingerprint(
@@ -331,6 +329,11 @@ class ClipGuider(CFGGuider):
                 f"{list(wanted)} (frames, channels, rows, columns). Connect the LATENT that comes "
                 "out of the same EMO Guider."
             )
+
+
+def _ends_noisy(sigmas: Tensor) -> bool:
+    """Whether another sampler is to go on."""
+    return bool(sigmas[-1] > 0)
 
 
 def _whole_noise(noise: Tensor, *, num_frames: int, seed: int) -> Tensor:

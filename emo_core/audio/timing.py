@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 from ..config import AudioConfig, SamplingConfig
+from ..sampling.clip_plan import whole_clip_frames
 from .front_end import SAMPLE_RATE_HZ, STEP_SAMPLES
 from .waveform import num_video_frames
 
@@ -75,7 +76,9 @@ def film_length(
     elif audio.timing == "encoder_steps":
         num_sampled = looped_frames(num_heard // STEP_SAMPLES, fps=fps)
     elif sampling.windows is None:
-        num_sampled = -(-num_frames // sampling.clip_frames) * sampling.clip_frames
+        num_sampled = whole_clip_frames(
+            num_frames, clip_frames=sampling.clip_frames, overlap=sampling.clip_overlap
+        )
     else:
         num_sampled = num_frames
     return FilmLength(num_frames, fps, max(num_frames, num_sampled))

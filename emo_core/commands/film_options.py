@@ -41,7 +41,7 @@ class FilmToMake:
 
     def plan(self) -> FilmPlan:
         """What rendering it amounts to."""
-        _, steps = self.animator.num_steps(self.length, self.settings)
+        steps = self.animator.num_steps(self.settings)
         parts = [retake.part(self.film) for retake in self.retakes]
         return FilmPlan.of(self.film, steps=steps, parts=parts)
 

@@ -31,6 +31,11 @@ class ClipSpan:
         return replace(self, first=self.first + num_frames, last=self.last + num_frames)
 
 
+def whole_clip_frames(num_frames: int, *, clip_frames: int, overlap: int = 0) -> int:
+    """Frames of a film's clips when the last one is made whole; arguments as of `plan_clips`."""
+    return plan_clips(num_frames, clip_frames=clip_frames, overlap=overlap)[-1].first + clip_frames
+
+
 def plan_clips(num_frames: int, *, clip_frames: int, overlap: int = 0) -> list[ClipSpan]:
     """Cover `num_frames` frames by clips of `clip_frames`; the last may be shorter.
 

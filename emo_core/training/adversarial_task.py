@@ -166,14 +166,21 @@ class AdversarialTask:
         of_critic, of_maker = hinge_losses(
             self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
         )
-        of_reader, of_speed = self._reading_errors(fed, guess, reading, generator)
+        self.reader.to(made.device)
+        seen, lead = (
+            with_reading_noise(latents, generator) for latents in (made, fed.motion[:, -1:])
+        )
+        of_reader = self._face_error(fed, guess, seen, reading)
+        of_speed = self._speed_error(fed, guess, seen, lead, reading)
         pulls = {
             "critic": (self.adversary.critic_weight, of_maker),
             "reader": (self.adversary.reading_weight, of_reader),
             "speed": (self.adversary.speed_weight, of_speed),
         }
         if guess.is_tied:
-            self._measure({"error": errors["loss"]} | {name: pulls[name][1] for name in pulls})
+            self._measure(
+                {"error": errors["loss"]} | {name: loss for name, (_, loss) in pulls.items()}
+            )
         of_pulls = [weight * self._factor(name) * loss for name, (weight, loss) in pulls.items()]
         return {
             **errors,
@@ -240,20 +247,19 @@ class AdversarialTask:
     def _measure(self, losses: dict[str, Tensor]) -> None:
         """Take the lengths of a batch's gradients into the running means.
 
-        Means of lengths and not of their ratios: a batch in which one of them vanishes, since
-        nothing is asked of it there, would be such a ratio's undoing.
+        Means of lengths and not of their ratios: a batch that asks next to nothing of a loss would
+        be a ratio's undoing.
         """
         for name, loss in losses.items():
             new = gradient_length(loss, self.networks.backbone.conv_out.weight)
-            usual = self.usual_lengths.get(name, new)
-            self.usual_lengths[name] = LENGTH_MEMORY * usual + (1.0 - LENGTH_MEMORY) * new
+            if new > 0:
+                usual = self.usual_lengths.get(name, new)
+                self.usual_lengths[name] = LENGTH_MEMORY * usual + (1.0 - LENGTH_MEMORY) * new
 
-    def _factor(self, name: str) -> Tensor:
+    def _factor(self, name: str) -> Tensor | float:
         """What makes a loss' usual gradient as long as the error's; 0 before any was measured."""
         usual = self.usual_lengths
-        if not usual or usual[name] == 0:
-            return torch.zeros_like(self.networks.backbone.conv_out.weight[0, 0, 0, 0])
-        return balance(usual["error"], usual[name])
+        return balance(usual["error"], usual[name]) if name in usual else 0.0
 
     def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Put what the network last made of the motion frames in the place of some of them."""
@@ -274,40 +280,44 @@ class AdversarialTask:
         self.made = self.made.to(self.feeder.data.latents.device)
         return self.made
 
-    def _reading_errors(
-        self, fed: Batch, guess: Guess, reading: Reading, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """How far what is read off the guess is from the truth: of the face, and of head speed.
+    def _face_error(self, fed: Batch, guess: Guess, seen: Tensor, reading: Reading) -> Tensor:
+        """How far mouth and expression are from the truth.
 
-        The mouth follows from the voice at any noise, and speed from what was asked; the
-        expression, a mouth without a voice and speed that nobody asked for only from what is left
-        of the true frames. Into a film's first frame no speed leads.
+        The mouth follows from the voice at any noise; the expression, and a mouth without a voice,
+        only from what is left of the true frames.
+
+        Args:
+            seen: the guess as the reader sees it, (N, C, h, w).
         """
-        num_clips, num_frames = fed.frames.shape[:2]
-        noise = torch.randn(guess.frames.shape, generator=generator).to(guess.frames)
-        seen = guess.frames + READING_NOISE * noise
-        reader = self.reader.to(seen.device)
-        errors_NS = signal_errors(reader.read_face(seen), fed.face_signals.flatten(0, 1))
+        errors_NS = signal_errors(self.reader.read_face(seen), fed.face_signals.flatten(0, 1))
         signal_N1 = guess.signal_N111[:, :, 0, 0]
         is_heard_B = reading.is_audio_kept_B
         if is_heard_B is None:
             is_heard_B = torch.ones_like(fed.begins_film_B)
-        is_heard_N1 = is_heard_B.repeat_interleave(num_frames)[:, None]
+        is_heard_N1 = is_heard_B.repeat_interleave(fed.frames.shape[1])[:, None]
         mouth, expression = errors_NS.tensor_split([NUM_MOUTH_SIGNALS], dim=1)
         mouth = torch.where(is_heard_N1, mouth, signal_N1 * mouth)
-        of_face = torch.cat([mouth, signal_N1 * expression], dim=1).mean()
+        return torch.cat([mouth, signal_N1 * expression], dim=1).mean()
 
-        noise = torch.randn(fed.motion[:, -1:].shape, generator=generator).to(seen)
-        lead = fed.motion[:, -1:] + READING_NOISE * noise
-        films = seen.unflatten(0, (num_clips, num_frames))
+    def _speed_error(
+        self, fed: Batch, guess: Guess, seen: Tensor, lead: Tensor, reading: Reading
+    ) -> Tensor:
+        """How far head speed is from what was asked; where nobody asked, from the truth as far as
+        that is left. Into a film's first frame no speed leads.
+
+        Args:
+            seen: the guess as the reader sees it, (N, C, h, w).
+            lead: the last motion frames likewise, (B, 1, C, h, w).
+        """
+        films = seen.unflatten(0, fed.frames.shape[:2])
         before = torch.cat([lead, films[:, :-1]], dim=1).flatten(0, 1)
         asked_BF = speed_signal(fed.speed_windows[..., fed.speed_windows.shape[-1] // 2])
-        errors_BF = (reader.read_speed(seen, before).view_as(asked_BF) - asked_BF).square()
+        errors_BF = (self.reader.read_speed(seen, before).view_as(asked_BF) - asked_BF).square()
         if reading.speed_windows is None:
-            errors_BF = signal_N1.view_as(errors_BF) * errors_BF
-        leads_BF = torch.ones_like(errors_BF)
-        leads_BF[:, 0] = (~fed.begins_film_B).to(leads_BF)
-        return of_face, (leads_BF * errors_BF).mean()
+            errors_BF = guess.signal_N111.view_as(errors_BF) * errors_BF
+        is_led_BF = torch.ones_like(errors_BF)
+        is_led_BF[:, 0] = (~fed.begins_film_B).to(errors_BF)
+        return (is_led_BF * errors_BF).mean()
 
     def _signal_and_spread(self, levels_B: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Factors (N, 1, 1, 1) on clean frames and on noise."""
@@ -361,11 +371,17 @@ def adversarial_stage(networks: Networks) -> Stage:
         speed_dropout=0.1,
         motion_dropout=0.4,
         motion_noise=0.15,
-        mouth_weight=12.0,
+        mouth_weight=8.0,
         face_weight=2.0,
         eyes_weight=6.0,
     )
     return Stage(**dataclasses.asdict(feed), name="adversarial", learns=None, rests=(FRONT_END,))
+
+
+def with_reading_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Return latents as the reader sees them."""
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    return latents + READING_NOISE * noise
 
 
 def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:

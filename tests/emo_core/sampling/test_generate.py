@@ -137,6 +137,12 @@ def test_clips_fade_into_each_other_and_are_led_by_what_lies_before() -> None:
     assert led_by[0] is None
     assert led_by[1][:, 0, 0, 0].tolist() == [1, 2]
     assert led_by[2][:, 0, 0, 0].tolist() == [101, 102]
+    # Cut instead of faded, they are the later clip's.
+    cut = torch.cat(
+        [s.latents for s in generate_clips(make, num_frames=10, are_faded=False, **how)]
+    )
+    expected = [0, 1, 2, 100, 101, 102, 200, 201, 202, 203]
+    assert cut[:, 0, 0, 0].tolist() == expected
     # Another length changes only the clips that it cuts.
     longer = torch.cat([s.latents for s in generate_clips(make, num_frames=16, **how)])
     assert torch.equal(longer[:8, 0, 0, 0], film[:8])

@@ -110,14 +110,24 @@ def test_the_path_is_that_of_the_full_guided_sampling(tmp_path: Path) -> None:
     torch.testing.assert_close(lesson.path_SNChw, torch.stack(stands[2::3]), **EXACT)
 
 
+@pytest.mark.parametrize("is_speed_guided", [False, True])
 @torch.no_grad()
-def test_the_unconditional_half_is_what_dropped_samples_learned() -> None:
+def test_the_unconditional_half_is_what_dropped_samples_learned(is_speed_guided: bool) -> None:
     networks = tiny_networks()
+    backbone = networks.backbone
+    backbone.backbone_config = dataclasses.replace(
+        backbone.backbone_config, is_speed_guided=is_speed_guided
+    )
     feeder = Feeder(networks, STAGES[3], toy_data())
     batch = feeder.draw(numbered(0), num_clips=2)
     reading = feeder.read(batch, numbered(1), is_dropping=False)
     nobody = torch.zeros(2, dtype=torch.bool)
-    dropped = dataclasses.replace(reading, is_reference_kept_B=nobody, is_audio_kept_B=nobody)
+    dropped = dataclasses.replace(
+        reading,
+        is_reference_kept_B=nobody,
+        is_audio_kept_B=nobody,
+        speed_windows=None if is_speed_guided else reading.speed_windows,
+    )
     noise = torch.randn(batch.frames.flatten(0, 1).shape, generator=numbered(2))
     kept, rows, half = (
         networks.backbone(noise, torch.tensor(500), conditions)
