@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "precision": set(),
     "files": {"errors"},
     "models": BASE,
-    "audio": BASE | {"files"},
+    "audio": BASE | {"files", "sampling"},
     "face": BASE,
     "sampling": BASE,
     "video": BASE | {"files", "audio"},
