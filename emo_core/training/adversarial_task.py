@@ -2,8 +2,8 @@
 
 The film's true frames are noised to one of the levels that a sampler of few steps visits. The
 network's one guess at the clean frames must be near the true ones, above all where the face is,
-look true to a critic that sees each frame, its change from the one before and the reference, and
-show a resting `LatentReader` the mouth and expression that the truth has, and the head speed that
+look true to a critic that sees each frame, its change from the one before, the reference and how
+the mouth should be, and show a resting `LatentReader` the mouth and expression that the truth has, and the head speed that
 was asked for, from the last motion frame on. At times the noised
 frames come from the network's own steps before, and the motion frames from what it made of them
 when they were last a lesson, so that it learns to mend what it got wrong there. Films that it
@@ -41,7 +41,7 @@ from .stages import FRONT_END, Feed, Stage, learning_parameters
 
 SOLVER = "lcm"
 CRITIC_WIDTHS = (64, 96, 128, 128)
-CRITIC_STRIDES = (1, 2, 1, 2)
+CRITIC_STRIDES = (1, 2, 1, 1)
 SHOWN_CLIPS = 6
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
@@ -65,6 +65,8 @@ class Adversary:
     """How much the finished checkpoint lets the voice count, over what it learned with."""
     critic_weight: float
     """Length of the critic's gradient in the last layer, over that of the error."""
+    critic_focus: float
+    """How much more mouth and eyes count for it than other places."""
     critic_factor: float
     """Rate of the critic's learning over the network's."""
     free_share: float
@@ -127,7 +129,8 @@ class AdversarialTask:
         self.vae = vae
         self.num_clips = num_clips
         latent_channels = networks.config.backbone.unet.latent_channels
-        self.critic = Critic(3 * latent_channels, widths=CRITIC_WIDTHS, strides=CRITIC_STRIDES)
+        seen_channels = 3 * latent_channels + NUM_MOUTH_SIGNALS
+        self.critic = Critic(seen_channels, widths=CRITIC_WIDTHS, strides=CRITIC_STRIDES)
         self.network: nn.Module = nn.ModuleDict({**networks.parts(), "critic": self.critic})
         self.stage = adversarial_stage(networks)
         taught, held_out = data.split(NUM_HELD_OUT)
@@ -162,9 +165,14 @@ class AdversarialTask:
             mouth_weight=self.stage.mouth_weight,
             face_weight=self.stage.face_weight,
             eyes_weight=self.stage.eyes_weight,
+            round_weight=self.stage.round_weight,
         )
+        focus = batch.mouth.maximum(batch.eyes).flatten(0, 1)
         of_critic, of_maker = hinge_losses(
-            self.critic, seen_by_critic(batch, true), seen_by_critic(fed, made)
+            self.critic,
+            seen_by_critic(batch, true),
+            seen_by_critic(fed, made),
+            1.0 + self.adversary.critic_focus * focus,
         )
         self.reader.to(made.device)
         seen, lead = (
@@ -374,6 +382,7 @@ def adversarial_stage(networks: Networks) -> Stage:
         mouth_weight=8.0,
         face_weight=2.0,
         eyes_weight=6.0,
+        round_weight=2.0,
     )
     return Stage(**dataclasses.asdict(feed), name="adversarial", learns=None, rests=(FRONT_END,))
 
@@ -386,13 +395,16 @@ def with_reading_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
 
 def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:
     """Return what the critic judges: frames, their change from the one before, which for the first
-    of a clip is the last motion frame, and the reference (B * F, 3 C, h, w).
+    of a clip is the last motion frame, the reference, and the mouth's true signals at every place
+    (B * F, 3 C + NUM_MOUTH_SIGNALS, h, w).
 
-    The first frame of a film has changed by nothing.
+    The first frame of a film has changed by nothing. Signals that are not known are 0.
     """
     frames = frames_NChw.unflatten(0, batch.frames.shape[:2])
     begins_B111 = batch.begins_film_B[:, None, None, None]
     lead = torch.where(begins_B111, frames[:, 0], batch.motion[:, -1])
     before = torch.cat([lead[:, None], frames[:, :-1]], dim=1)
     reference = batch.reference[:, None].expand_as(frames)
-    return packed(torch.cat([frames, frames - before, reference], dim=2).flatten(0, 1))
+    signals = batch.face_signals[:, :, :NUM_MOUTH_SIGNALS, None, None].nan_to_num(0.0)
+    signals = signals.expand(*frames.shape[:2], -1, *frames.shape[-2:])
+    return packed(torch.cat([frames, frames - before, reference, signals], dim=2).flatten(0, 1))

@@ -7,13 +7,14 @@ pass: `hinge_losses` lets the gradient of each half reach only the network that 
 Source: hinge losses and spectral norm (Miyato et al., arXiv 1802.05957), patches (Isola et al.,
 arXiv 1611.07004), the balance of the two gradients (Esser et al., arXiv 2012.09841, section 3.1).
 
-Letters: N images, C channels, H and W rows and columns.
+Letters: N images, C channels, H and W rows and columns, h and w those of patches.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -49,15 +50,26 @@ class Critic(nn.Module):
         return self.layers(images_NCHW)
 
 
-def hinge_losses(critic: Critic, true: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+def hinge_losses(
+    critic: Critic, true: Tensor, made: Tensor, weight_N1HW: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return what the critic minimises and what the maker of `made` minimises.
 
     The first reaches only the critic's weights, the second only `made`.
+
+    Args:
+        true, made: (N, C, H, W).
+        weight_N1HW: how much each place counts; None counts all alike.
     """
-    of_critic = (1.0 - critic(true)).relu().mean() + (1.0 + critic(made.detach())).relu().mean()
     resting = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-    of_maker = -functional_call(critic, resting, (made,)).mean()
-    return of_critic, of_maker
+    of_true, of_made = critic(true), critic(made.detach())
+    of_maker = -functional_call(critic, resting, (made,))
+    weight_N1hw = torch.ones_like(of_maker)
+    if weight_N1HW is not None:
+        weight_N1hw = adaptive_avg_pool2d(weight_N1HW, of_maker.shape[-2:])
+    weight_N1hw = weight_N1hw / weight_N1hw.mean()
+    of_critic = (1.0 - of_true).relu() + (1.0 + of_made).relu()
+    return (weight_N1hw * of_critic).mean(), (weight_N1hw * of_maker).mean()
 
 
 def balance(of_main: Tensor, of_other: Tensor) -> Tensor:

@@ -17,8 +17,10 @@ from ..models.backbone import Backbone
 from ..models.unet import Conditions, Features
 from ..sampling.denoising import denoise
 from ..sampling.schedule import make_scheduler
-from .latents import Batch, LatentClips, draw_batch
+from .latents import FACE_SIGNALS, Batch, LatentClips, draw_batch
 from .stages import Feed
+
+LIP_ROUND = FACE_SIGNALS.index("lip_round")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +143,22 @@ def errors_of(
     mouth_weight: float,
     face_weight: float = 0.0,
     eyes_weight: float = 0.0,
+    round_weight: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Means of a squared error: what is minimised, the plain mean, and that where the mouth is."""
+    """Means of a squared error: what is minimised, the plain mean, and that where the mouth is.
+
+    Args:
+        round_weight: by how much a wholly rounded mouth counts more than others.
+    """
     mouth_N1hw = batch.mouth.flatten(0, 1)
     face_B1hw = adaptive_avg_pool2d(batch.region, mouth_N1hw.shape[-2:])
     face_N1hw = face_B1hw.repeat_interleave(batch.frames.shape[1], dim=0)
     eyes_N1hw = batch.eyes.flatten(0, 1)
-    weight = 1.0 + mouth_weight * mouth_N1hw + face_weight * face_N1hw + eyes_weight * eyes_N1hw
+    round_N111 = batch.face_signals.flatten(0, 1)[:, LIP_ROUND, None, None, None].nan_to_num(0.0)
+    mouth_weight_N111 = mouth_weight * (1.0 + round_weight * round_N111)
+    weight = (
+        1.0 + mouth_weight_N111 * mouth_N1hw + face_weight * face_N1hw + eyes_weight * eyes_N1hw
+    )
     return {
         "loss": (error_NChw * weight).mean() / weight.mean(),
         "plain": error_NChw.mean(),

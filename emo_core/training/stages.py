@@ -47,6 +47,8 @@ class Feed:
     """Extra weight of the loss in the region that the face moves in."""
     eyes_weight: float = 0.0
     """Extra weight of the loss from brows to mouth."""
+    round_weight: float = 0.0
+    """By how much the extra weight of a wholly rounded mouth is larger than others'."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ ADVERSARY = Adversary(
     guidance=1.25,
     audio_scale=1.5,
     critic_weight=0.5,
+    critic_focus=1.0,
     critic_factor=1.0,
     free_share=0.0,
     own_share=0.0,
@@ -198,18 +199,42 @@ def test_what_is_noised(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert float(guess.signal_N111[part].unique()) == pytest.approx(known, abs=1e-6)
 
 
-def test_the_critic_sees_frames_their_change_and_the_reference() -> None:
+def test_places_that_count_more_draw_the_critics_pull() -> None:
+    critic, true = toy_critic().eval(), torch.rand(2, 3, 8, 8, generator=numbered(0))
+    made = torch.rand(2, 3, 8, 8, generator=numbered(1)).requires_grad_(True)
+    plain = hinge_losses(critic, true, made)
+    torch.testing.assert_close(hinge_losses(critic, true, made, torch.full((2, 1, 8, 8), 3.0)), plain)
+    only_left = torch.zeros(2, 1, 8, 8)
+    only_left[..., :2] = 1.0
+    of_critic, of_maker = hinge_losses(critic, true, made, only_left)
+    judged = critic(made)[..., 0]
+    torch.testing.assert_close(of_maker, -judged.mean())
+    expected = (1.0 - critic(true)[..., 0]).relu().mean() + (1.0 + judged).relu().mean()
+    torch.testing.assert_close(of_critic, expected)
+    of_maker.backward()
+    assert made.grad[..., :2].abs().sum() > 0
+    assert not made.grad[..., 6:].any()
+
+
+def test_the_critic_sees_frames_their_change_the_reference_and_how_the_mouth_should_be() -> None:
     task = toy_task()
     batch = task.feeder.draw(numbered(0), num_clips=2)
-    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([False, True]))
+    signals = batch.face_signals.clone()
+    signals[1] = torch.nan
+    batch = dataclasses.replace(
+        batch, begins_film_B=torch.tensor([False, True]), face_signals=signals
+    )
     channels = batch.frames.shape[2]
     seen = seen_by_critic(batch, batch.frames.flatten(0, 1)).unflatten(0, (2, -1))
-    now, change, reference = seen.split(channels, dim=2)
+    now, change, reference, mouth = seen.split([channels] * 3 + [NUM_MOUTH_SIGNALS], dim=2)
     torch.testing.assert_close(now, batch.frames)
     torch.testing.assert_close(now[:, :-1] + change[:, 1:], batch.frames[:, 1:])
     torch.testing.assert_close(batch.motion[0, -1] + change[0, 0], batch.frames[0, 0])
     assert not change[1, 0].any()
     torch.testing.assert_close(reference[:, -1], batch.reference)
+    assert torch.equal(mouth.amin((-1, -2)), mouth.amax((-1, -2)))
+    assert torch.equal(mouth[0, ..., 0, 0], signals[0, :, :NUM_MOUTH_SIGNALS])
+    assert not mouth[1].any()
 
 
 def test_motion_frames_are_what_was_last_made_of_them() -> None:

@@ -224,6 +224,24 @@ def test_errors_weigh_mouth_face_and_eyes() -> None:
         assert float(errors["plain"]) == pytest.approx(plain)
 
 
+def test_errors_of_round_mouths_weigh_more() -> None:
+    shape = {"num_clips": 1, "num_frames": 3, "num_motion": 2, "window_margin": 2}
+    data = numbered_data(num_references=0)
+    batch = draw_batch(data, torch.Generator().manual_seed(1), is_consecutive=True, **shape)
+    mask = torch.zeros_like(batch.mouth)
+    mask[..., 0, 0] = 1.0
+    signals = torch.zeros_like(batch.face_signals)
+    signals[0, :, FACE_SIGNALS.index("lip_round")] = torch.tensor([0.0, 0.5, torch.nan])
+    batch = dataclasses.replace(
+        batch, mouth=mask, region=torch.zeros_like(batch.region), face_signals=signals
+    )
+    error = torch.zeros(3, 4, *mask.shape[-2:])
+    error[1] = mask[0, 1]
+    errors = errors_of(error, batch, mouth_weight=3.0, round_weight=2.0)
+    weights = 3 * 6 + 3.0 * (1 + 2 + 1)
+    assert float(errors["loss"]) == pytest.approx((1 + 3.0 * 2) / weights)
+
+
 def test_a_batch_without_other_pictures_refers_to_frames() -> None:
     shape = {"num_clips": 9, "num_frames": 3, "num_motion": 2, "window_margin": 2}
     generator = torch.Generator().manual_seed(1)
