@@ -1,7 +1,8 @@
 """`train`: the demo checkpoint from nothing, one step after another.
 
 data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3
--> train adversarial -> train export; train distil is for checkpoints whose weights stay as they are
+-> train adversarial -> train guess -> train vae --decoder-of -> train export
+train distil is for checkpoints whose weights stay as they are
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..training import presets
 from ..training.adversarial_task import AdversarialTask
 from ..training.distil_task import DistilTask
 from ..training.front_end import FrontEndTask
+from ..training.guesses import Guesses, guess_frames
 from ..training.initialise import initialise
 from ..training.latent_reader import (
     LatentReaderTask,
@@ -48,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="go on with this VAE's decoder alone; what was encoded by it stays valid",
+    )
+    vae.add_argument(
+        "--guesses", type=Path, metavar="FILE", help="from 'guess', for --decoder-of to mend"
     )
     vae.set_defaults(step=_train_vae)
 
@@ -89,12 +94,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     adversarial.set_defaults(step=_adversarial)
 
+    guess = steps.add_parser("guess", help="what a checkpoint makes of true frames, for its VAE")
+    guess.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    guess.add_argument("--batches", type=int, default=120, help="of 4 clips")
+    guess.add_argument("--out", type=Path, required=True, metavar="FILE")
+    guess.set_defaults(step=_guess)
+
     reader = steps.add_parser("reader", help="the reader of faces that evaluation uses")
     reader.add_argument("--people", type=int, default=2000)
     reader.add_argument("--vae", type=Path, metavar="FILE", help="through which some pictures pass")
     reader.set_defaults(step=_train_reader)
 
-    for reading in (stage, distil, latent_reader, adversarial):
+    for reading in (stage, distil, latent_reader, adversarial, guess):
         reading.add_argument(
             "--data", type=Path, required=True, metavar="FILE", help="from 'encode'"
         )
@@ -133,7 +144,8 @@ def run(options: argparse.Namespace) -> None:
 def _train_vae(options: argparse.Namespace) -> None:
     training = _adjusted(presets.VAE, options)
     begin = None if options.decoder_of is None else load_vae(options.decoder_of, scale=1.0)
-    task = VAETask(options.clips, batch=training.batch, begin=begin)
+    guesses = None if options.guesses is None else Guesses.load(options.guesses)
+    task = VAETask(options.clips, batch=training.batch, begin=begin, guesses=guesses)
     _fit(task, training, options)
     save_vae(task.vae, options.out / "vae.safetensors", dtype=torch.float32)
 
@@ -218,6 +230,13 @@ def _adversarial(options: argparse.Namespace) -> None:
     )
     _fit(task, training, options)
     save_emo(task.finished(), options.out / "model.safetensors", dtype=torch.float32)
+
+
+def _guess(options: argparse.Namespace) -> None:
+    networks, _ = _with_front_end(options.checkpoint)
+    data = LatentClips.load(options.data)
+    generator = torch.Generator().manual_seed(0)
+    guess_frames(networks, data, generator, num_batches=options.batches).save(options.out)
 
 
 def _train_reader(options: argparse.Namespace) -> None:

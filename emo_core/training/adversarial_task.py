@@ -3,8 +3,8 @@
 The film's true frames are noised to one of the levels that a sampler of few steps visits. The
 network's one guess at the clean frames must be near the true ones, above all where the face is,
 look true to a critic that sees each frame, its change from the one before, the reference and how
-the mouth should be, and show a resting `LatentReader` the mouth and expression that the truth has, and the head speed that
-was asked for, from the last motion frame on. At times the noised
+the mouth should be, and show a resting `LatentReader` the mouth and expression that the truth
+has, and the head speed that was asked for, from the last motion frame on. At times the noised
 frames come from the network's own steps before, and the motion frames from what it made of them
 when they were last a lesson, so that it learns to mend what it got wrong there. Films that it
 began from pure noise go another way than the data's; critic and reader judge them, and the truth

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 from torch.func import functional_call
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2

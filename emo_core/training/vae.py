@@ -4,7 +4,8 @@ TAESD's networks from scratch, without its teacher: absolute error of pixels, of
 and of their gradients, and noise on the latents so that the decoder forgives what a small backbone
 gets wrong.
 Convolutions do not care where they are, so crops of 64 pixels train networks for any size. A
-decoder that goes on alone learns from a critic (`critic.py`) too, for edges as sharp as drawn ones.
+decoder that goes on alone learns from a critic (`critic.py`) too, for edges as sharp as drawn
+ones, and may learn to mend a network's errors from what it guessed (`guesses.py`).
 
 Letters: N crops, H and W rows and columns.
 """
@@ -20,11 +21,13 @@ from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..models.vae import KLVAE, VAE
 from ..video.stills import contact_sheet, save_image
 from .clips import clip_paths, load_clip
 from .critic import Critic, balance, gradient_length, hinge_losses
+from .guesses import Guesses
 from .presets import LATENT_CHANNELS
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ CRITIC_WEIGHT = 0.3
 CRITIC_FACTOR = 0.5
 """Rate of the critic's learning over the decoder's."""
 CRITIC_WIDTHS, CRITIC_STRIDES = (48, 96, 128), (2, 2, 1)
+GUESSED_SHARE = 0.5
+"""Share of a batch's crops whose latents a network made, where there are such."""
 
 
 class VAETask:
@@ -52,6 +57,10 @@ class VAETask:
 
     Given a VAE to begin with, its encoder rests: the stages' data stay valid while the decoder
     goes on learning.
+
+    Args:
+        frames_per_clip: that are kept in memory; with guesses all are.
+        guesses: of the same clips, for a decoder that goes on alone.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class VAETask:
         batch: int,
         frames_per_clip: int = 8,
         begin: VAE | None = None,
+        guesses: Guesses | None = None,
     ) -> None:
         self.is_encoder_learning = begin is None
         if begin is None:
@@ -83,11 +93,24 @@ class VAETask:
         frames, boxes = [], []
         for path in tqdm(clip_paths(clips_folder), desc="frames", unit="clip"):
             clip = load_clip(path)
-            step = max(1, len(clip.frames) // frames_per_clip)
+            step = 1 if guesses is not None else max(1, len(clip.frames) // frames_per_clip)
             frames.append(clip.frames[::step])
             boxes.append(clip.mouth_boxes[::step])
         self.frames_NHWC = torch.cat(frames)
         self.mouth_boxes_N4 = torch.cat(boxes)
+        self.num_guessed = 0
+        if guesses is not None:
+            if self.is_encoder_learning:
+                raise InputError("train vae: guesses are of a VAE that exists. Give it as well.")
+            self.num_guessed = round(GUESSED_SHARE * batch)
+            num_clips = int(guesses.clip.max()) + 1
+            if len(frames) < num_clips:
+                raise InputError(
+                    f"{clips_folder}: {len(frames)} clips; the guesses are of at least "
+                    f"{num_clips}. Give the clips that they were made from."
+                )
+            self.guessed_KChw = guesses.latents
+            self.guessed_frame_K = guesses.clip * len(frames[0]) + guesses.frame
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         return {
@@ -101,8 +124,12 @@ class VAETask:
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         device = next(self.network.parameters()).device
-        target = self._crops(generator).to(device) * 2.0 - 1.0
+        target = self._crops(generator, num=self.batch - self.num_guessed).to(device) * 2.0 - 1.0
         latents = self.vae.net.encoder(target)
+        if self.num_guessed:
+            guessed, meant = self._guessed_crops(generator)
+            latents = torch.cat([latents, guessed.to(latents)])
+            target = torch.cat([target, meant.to(target) * 2.0 - 1.0])
         spread = latents.float().std()
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         decoded = self.vae.net.decoder(latents + LATENT_NOISE * noise).float()
@@ -131,26 +158,43 @@ class VAETask:
         logger.info("step %s: %.2f dB", name, float(-10.0 * error.log10()))
         save_image(contact_sheet(torch.cat([frames, decoded]), columns=8), folder / f"{name}.png")
 
-    def _crops(self, generator: torch.Generator) -> Tensor:
+    def _crops(self, generator: torch.Generator, *, num: int) -> Tensor:
         """Draw (N, 3, CROP, CROP) of 0..1."""
-        pick = torch.randint(len(self.frames_NHWC), (self.batch,), generator=generator)
-        height, width = self.frames_NHWC.shape[1:3]
-        mouth_share = MOUTH_SHARE if self.is_encoder_learning else DECODER_MOUTH_SHARE
         crops = []
-        for index in pick.tolist():
-            top = int(torch.randint(height - CROP + 1, (1,), generator=generator))
-            left = int(torch.randint(width - CROP + 1, (1,), generator=generator))
-            if float(torch.rand(1, generator=generator)) < mouth_share:
-                x0, y0, x1, y1 = self.mouth_boxes_N4[index].tolist()
-                left = round((x0 + x1) / 2 * width - CROP / 2) + left // 4 - width // 16
-                top = round((y0 + y1) / 2 * height - CROP / 2) + top // 4 - height // 16
-                left = min(max(left, 0), width - CROP)
-                top = min(max(top, 0), height - CROP)
+        for index in torch.randint(len(self.frames_NHWC), (num,), generator=generator).tolist():
+            top, left = self._place(index, generator)
             crop = self.frames_NHWC[index, top : top + CROP, left : left + CROP]
             if float(torch.rand(1, generator=generator)) < 0.5:
                 crop = crop.flip(1)
             crops.append(crop)
         return torch.stack(crops).movedim(-1, 1).float() / 255.0
+
+    def _guessed_crops(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw latents (N, C, h, w) that a network made, and the crops that they mean."""
+        pick = torch.randint(len(self.guessed_KChw), (self.num_guessed,), generator=generator)
+        size = CROP // PIXELS_PER_LATENT
+        latents, crops = [], []
+        for guess in pick.tolist():
+            index = int(self.guessed_frame_K[guess])
+            row, column = (place // PIXELS_PER_LATENT for place in self._place(index, generator))
+            latents.append(self.guessed_KChw[guess, :, row : row + size, column : column + size])
+            top, left = row * PIXELS_PER_LATENT, column * PIXELS_PER_LATENT
+            crops.append(self.frames_NHWC[index, top : top + CROP, left : left + CROP])
+        return torch.stack(latents).float(), torch.stack(crops).movedim(-1, 1).float() / 255.0
+
+    def _place(self, index: int, generator: torch.Generator) -> tuple[int, int]:
+        """Draw the upper left corner of a crop of a frame, often one that holds the mouth."""
+        height, width = self.frames_NHWC.shape[1:3]
+        top = int(torch.randint(height - CROP + 1, (1,), generator=generator))
+        left = int(torch.randint(width - CROP + 1, (1,), generator=generator))
+        mouth_share = MOUTH_SHARE if self.is_encoder_learning else DECODER_MOUTH_SHARE
+        if float(torch.rand(1, generator=generator)) < mouth_share:
+            x0, y0, x1, y1 = self.mouth_boxes_N4[index].tolist()
+            left = round((x0 + x1) / 2 * width - CROP / 2) + left // 4 - width // 16
+            top = round((y0 + y1) / 2 * height - CROP / 2) + top // 4 - height // 16
+            left = min(max(left, 0), width - CROP)
+            top = min(max(top, 0), height - CROP)
+        return top, left
 
 
 def initialise(vae: VAE) -> None:

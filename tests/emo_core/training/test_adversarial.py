@@ -203,7 +203,9 @@ def test_places_that_count_more_draw_the_critics_pull() -> None:
     critic, true = toy_critic().eval(), torch.rand(2, 3, 8, 8, generator=numbered(0))
     made = torch.rand(2, 3, 8, 8, generator=numbered(1)).requires_grad_(True)
     plain = hinge_losses(critic, true, made)
-    torch.testing.assert_close(hinge_losses(critic, true, made, torch.full((2, 1, 8, 8), 3.0)), plain)
+    torch.testing.assert_close(
+        hinge_losses(critic, true, made, torch.full((2, 1, 8, 8), 3.0)), plain
+    )
     only_left = torch.zeros(2, 1, 8, 8)
     only_left[..., :2] = 1.0
     of_critic, of_maker = hinge_losses(critic, true, made, only_left)
