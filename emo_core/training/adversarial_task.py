@@ -45,8 +45,13 @@ CRITIC_STRIDES = (1, 2, 1, 1)
 SHOWN_CLIPS = 6
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
-LENGTH_MEMORY = 0.9
-"""How much of the usual lengths of gradients stays from one batch to the next."""
+MEMORY = 0.9
+"""How much of running means, such as the usual lengths of gradients, stays from one batch to the
+next."""
+BLIND_LOSS = 2.0
+"""Hinge loss of a critic that judges true and made alike."""
+SEEING = 0.1
+"""How far below it a critic's loss has to be for its pull to count fully."""
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
@@ -103,7 +108,8 @@ class Guess(NamedTuple):
 class AdversarialTask:
     """Teach a checkpoint to guess clean frames that look true.
 
-    A run that is resumed begins again with true motion frames and measures the usual lengths anew.
+    A run that is resumed begins again with true motion frames and measures the usual lengths and
+    the critic's judgement anew.
     """
 
     def __init__(
@@ -138,6 +144,8 @@ class AdversarialTask:
         self.examiner = Feeder(networks, self.stage, held_out)
         self.usual_lengths: dict[str, Tensor] = {}
         """Of each loss' gradient in the last layer, where the film follows the data's."""
+        self.usual_judgement = BLIND_LOSS
+        """Running mean of the critic's loss."""
         self.made = taught.latents.clone()
         """[K, F, C, h, w]: what the network last made of the frames; at first they themselves."""
         scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
@@ -181,7 +189,7 @@ class AdversarialTask:
         of_reader = self._face_error(fed, guess, seen, reading)
         of_speed = self._speed_error(fed, guess, seen, lead, reading)
         pulls = {
-            "critic": (self.adversary.critic_weight, of_maker),
+            "critic": (self.adversary.critic_weight * self._seeing(of_critic), of_maker),
             "reader": (self.adversary.reading_weight, of_reader),
             "speed": (self.adversary.speed_weight, of_speed),
         }
@@ -262,7 +270,15 @@ class AdversarialTask:
             new = gradient_length(loss, self.networks.backbone.conv_out.weight)
             if new > 0:
                 usual = self.usual_lengths.get(name, new)
-                self.usual_lengths[name] = LENGTH_MEMORY * usual + (1.0 - LENGTH_MEMORY) * new
+                self.usual_lengths[name] = MEMORY * usual + (1.0 - MEMORY) * new
+
+    def _seeing(self, of_critic: Tensor) -> float:
+        """Take a batch's judgement into the running mean, and return how well the critic tells true
+        from made, from 0 to 1: the pull of a blind one is noise, which the maker follows faster
+        than such a critic learns."""
+        new = float(of_critic.detach())
+        self.usual_judgement = MEMORY * self.usual_judgement + (1.0 - MEMORY) * new
+        return min(max((BLIND_LOSS - self.usual_judgement) / SEEING, 0.0), 1.0)
 
     def _factor(self, name: str) -> Tensor | float:
         """What makes a loss' usual gradient as long as the error's; 0 before any was measured."""

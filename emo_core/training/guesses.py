@@ -44,7 +44,7 @@ class Guesses:
     """int64 [K]: and which of their frames they should be."""
 
     def save(self, path: Path) -> None:
-        save_file(vars(self), path)
+        save_file({name: value.contiguous() for name, value in vars(self).items()}, path)
 
     @classmethod
     def load(cls, path: Path) -> Guesses:

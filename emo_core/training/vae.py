@@ -109,7 +109,7 @@ class VAETask:
                     f"{clips_folder}: {len(frames)} clips; the guesses are of at least "
                     f"{num_clips}. Give the clips that they were made from."
                 )
-            self.guessed_KChw = guesses.latents
+            self.guessed_KChw = guesses.latents.float()
             self.guessed_frame_K = guesses.clip * len(frames[0]) + guesses.frame
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
@@ -180,7 +180,7 @@ class VAETask:
             latents.append(self.guessed_KChw[guess, :, row : row + size, column : column + size])
             top, left = row * PIXELS_PER_LATENT, column * PIXELS_PER_LATENT
             crops.append(self.frames_NHWC[index, top : top + CROP, left : left + CROP])
-        return torch.stack(latents).float(), torch.stack(crops).movedim(-1, 1).float() / 255.0
+        return torch.stack(latents), torch.stack(crops).movedim(-1, 1).float() / 255.0
 
     def _place(self, index: int, generator: torch.Generator) -> tuple[int, int]:
         """Draw the upper left corner of a crop of a frame, often one that holds the mouth."""

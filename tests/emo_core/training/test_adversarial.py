@@ -16,7 +16,10 @@ from emo_core.models.vae import VAE
 from emo_core.sampling.schedule import make_scheduler, set_steps
 from emo_core.training import adversarial_task
 from emo_core.training.adversarial_task import (
+    BLIND_LOSS,
     LEAST_SIGNAL,
+    MEMORY,
+    SEEING,
     AdversarialTask,
     Adversary,
     Guess,
@@ -136,6 +139,26 @@ def test_a_batch_that_asks_nothing_of_a_loss_does_not_let_it_take_over() -> None
     task._measure(some | {"speed": 1e-6 * weight.square().sum()})
     assert float(task._factor("speed")) == pytest.approx(2.0 / 0.9, rel=1e-3)
     assert float(task._factor("critic")) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_critic_that_tells_nothing_does_not_pull() -> None:
+    def loss(judgement: float) -> tuple[float, AdversarialTask]:
+        task = toy_task(reading_weight=0.0, speed_weight=0.0)
+        for parameter in task.learning_parameters().values():
+            parameter.requires_grad_(True)
+        task.usual_judgement = judgement
+        losses = task.loss(numbered(0))
+        return float((losses["loss"] - losses["error"] - losses["critic"]).detach()), task
+
+    blind, task = loss(10 * BLIND_LOSS)
+    assert blind == pytest.approx(0.0, abs=1e-6)
+    half, full = (loss(BLIND_LOSS - share * SEEING / MEMORY)[0] for share in (0.5, 9.0))
+    assert full != pytest.approx(0.0, abs=1e-4)
+    assert 0.2 < half / full < 0.8
+
+    task.usual_judgement = 1.5
+    assert task._seeing(torch.tensor(2.5)) == 1.0
+    assert task.usual_judgement == pytest.approx(1.5 * MEMORY + 2.5 * (1 - MEMORY))
 
 
 @pytest.mark.parametrize("way", ["true", "own", "from noise"])
@@ -436,6 +459,8 @@ def test_a_step_weighs_the_error_as_its_stage_says(monkeypatch: pytest.MonkeyPat
     alike = error()
     for name in ("mouth_weight", "face_weight", "eyes_weight"):
         assert error(**{name: 9.0}) != pytest.approx(alike, rel=1e-3), name
+    mouths = error(mouth_weight=9.0, round_weight=0.0)
+    assert error(mouth_weight=9.0, round_weight=9.0) != pytest.approx(mouths, rel=1e-3)
 
 
 def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
