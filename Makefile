@@ -73,5 +73,9 @@ train: setup
 	$(EMO) train adversarial --data $(RUNS)/latents.safetensors --vae $(RUNS)/vae/vae.safetensors \
 		--latent-reader $(RUNS)/latent_reader/latent_reader.safetensors \
 		--begin $(RUNS)/stage3/model.safetensors --out $(RUNS)/adversarial --resume
+	$(EMO) train guess --data $(RUNS)/latents.safetensors \
+		--checkpoint $(RUNS)/adversarial/model.safetensors --out $(RUNS)/guesses.safetensors
+	$(EMO) train vae --clips $(RUNS)/clips --decoder-of $(RUNS)/vae/vae.safetensors \
+		--guesses $(RUNS)/guesses.safetensors --out $(RUNS)/decoder --resume
 	$(EMO) train export --checkpoint $(RUNS)/adversarial/model.safetensors \
-		--vae $(RUNS)/vae/vae.safetensors --data $(RUNS)/latents.safetensors --out $(RUNS)/export
+		--vae $(RUNS)/decoder/vae.safetensors --data $(RUNS)/latents.safetensors --out $(RUNS)/export

@@ -142,8 +142,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _train_vae(options: argparse.Namespace) -> None:
-    training = _adjusted(presets.VAE, options)
-    begin = None if options.decoder_of is None else load_vae(options.decoder_of, scale=1.0)
+    is_beginning = options.decoder_of is None
+    training = _adjusted(presets.VAE if is_beginning else presets.DECODER, options)
+    begin = None if is_beginning else load_vae(options.decoder_of, scale=1.0)
     guesses = None if options.guesses is None else Guesses.load(options.guesses)
     task = VAETask(options.clips, batch=training.batch, begin=begin, guesses=guesses)
     _fit(task, training, options)

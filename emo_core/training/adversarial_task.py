@@ -33,6 +33,7 @@ from ..errors import InputError
 from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
+from .clips import EXPRESSION_COLUMNS
 from .critic import Critic, balance, gradient_length, hinge_losses
 from .feeding import Feeder, Reading, errors_of, film_rows, packed, sample_frames
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
@@ -52,6 +53,8 @@ BLIND_LOSS = 2.0
 """Hinge loss of a critic that judges true and made alike."""
 SEEING = 0.1
 """How far below it a critic's loss has to be for its pull to count fully."""
+LEAST_EYES = 0.5
+"""How much eyes as open as the truth's count where nothing is left of it."""
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
@@ -308,7 +311,8 @@ class AdversarialTask:
         """How far mouth and expression are from the truth.
 
         The mouth follows from the voice at any noise; the expression, and a mouth without a voice,
-        only from what is left of the true frames.
+        only from what is left of the true frames. But eyes are open most of the time, and so are
+        asked for a little at any noise, else they are shut or missing where the critic cannot tell.
 
         Args:
             seen: the guess as the reader sees it, (N, C, h, w).
@@ -321,7 +325,9 @@ class AdversarialTask:
         is_heard_N1 = is_heard_B.repeat_interleave(fed.frames.shape[1])[:, None]
         mouth, expression = errors_NS.tensor_split([NUM_MOUTH_SIGNALS], dim=1)
         mouth = torch.where(is_heard_N1, mouth, signal_N1 * mouth)
-        return torch.cat([mouth, signal_N1 * expression], dim=1).mean()
+        least_E = [LEAST_EYES * name.startswith("blink") for name in EXPRESSION_COLUMNS]
+        expression = signal_N1.maximum(signal_N1.new_tensor(least_E)) * expression
+        return torch.cat([mouth, expression], dim=1).mean()
 
     def _speed_error(
         self, fed: Batch, guess: Guess, seen: Tensor, lead: Tensor, reading: Reading

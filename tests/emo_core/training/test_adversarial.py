@@ -17,6 +17,7 @@ from emo_core.sampling.schedule import make_scheduler, set_steps
 from emo_core.training import adversarial_task
 from emo_core.training.adversarial_task import (
     BLIND_LOSS,
+    LEAST_EYES,
     LEAST_SIGNAL,
     MEMORY,
     SEEING,
@@ -28,7 +29,7 @@ from emo_core.training.adversarial_task import (
 from emo_core.training.critic import Critic, balance, gradient_length, hinge_losses
 from emo_core.training.feeding import Reading
 from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader, speed_signal
-from emo_core.training.latents import Batch
+from emo_core.training.latents import FACE_SIGNALS, Batch
 from emo_core.training.loop import LoopSettings, fit
 
 ADVERSARY = Adversary(
@@ -314,7 +315,7 @@ def test_a_step_hands_out_own_motion_frames_and_judges_their_seams(
     assert torch.equal(of_made.motion, fed[0].motion)
 
 
-def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_only_where_it_shows() -> None:
+def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_where_it_shows() -> None:
     task = toy_task()
     batch = task.feeder.draw(numbered(0), num_clips=2)
     reading = task.feeder.read(batch, numbered(0), is_dropping=False)
@@ -332,8 +333,13 @@ def test_the_reading_asks_for_a_mouth_at_any_noise_and_for_expression_only_where
     expression[..., :NUM_MOUTH_SIGNALS] = torch.nan
     assert error(mouth, 0.0) == error(mouth, 1.0) > 0
     assert error(mouth, 0.0, is_heard=False) == 0
-    assert error(expression, 0.0) == 0
-    assert error(expression, 1.0) > 0
+    eyes, rest = expression.clone(), expression.clone()
+    is_eyes = torch.tensor([name.startswith("blink") for name in FACE_SIGNALS])
+    eyes[..., ~is_eyes], rest[..., is_eyes] = torch.nan, torch.nan
+    assert error(rest, 0.0) == 0
+    assert error(rest, 1.0) > 0
+    assert error(eyes, 0.0) == pytest.approx(LEAST_EYES * error(eyes, 1.0))
+    assert error(eyes, 0.9) == pytest.approx(0.9 * error(eyes, 1.0))
     assert error(torch.full_like(mouth, torch.nan), 1.0) == 0
 
 
