@@ -33,8 +33,9 @@ from ..errors import InputError
 from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
+from .balance import Sight, UsualLengths
 from .clips import EXPRESSION_COLUMNS
-from .critic import Critic, balance, gradient_length, hinge_losses
+from .critic import Critic, hinge_losses
 from .feeding import Feeder, Reading, errors_of, film_rows, packed, sample_frames
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
 from .latents import NUM_HELD_OUT, Batch, LatentClips
@@ -46,13 +47,6 @@ CRITIC_STRIDES = (1, 2, 1, 1)
 SHOWN_CLIPS = 6
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
-MEMORY = 0.9
-"""How much of running means, such as the usual lengths of gradients, stays from one batch to the
-next."""
-BLIND_LOSS = 2.0
-"""Hinge loss of a critic that judges true and made alike."""
-SEEING = 0.1
-"""How far below it a critic's loss has to be for its pull to count fully."""
 LEAST_EYES = 0.5
 """How much eyes as open as the truth's count where nothing is left of it."""
 LEAST_SIGNAL = 0.25
@@ -145,10 +139,9 @@ class AdversarialTask:
         taught, held_out = data.split(NUM_HELD_OUT)
         self.feeder = Feeder(networks, self.stage, taught)
         self.examiner = Feeder(networks, self.stage, held_out)
-        self.usual_lengths: dict[str, Tensor] = {}
-        """Of each loss' gradient in the last layer, where the film follows the data's."""
-        self.usual_judgement = BLIND_LOSS
-        """Running mean of the critic's loss."""
+        self.usual_lengths = UsualLengths("error")
+        """Where the film follows the data's."""
+        self.sight = Sight()
         self.made = taught.latents.clone()
         """[K, F, C, h, w]: what the network last made of the frames; at first they themselves."""
         scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
@@ -192,15 +185,15 @@ class AdversarialTask:
         of_reader = self._face_error(fed, guess, seen, reading)
         of_speed = self._speed_error(fed, guess, seen, lead, reading)
         pulls = {
-            "critic": (self.adversary.critic_weight * self._seeing(of_critic), of_maker),
+            "critic": (self.adversary.critic_weight * self.sight.after(of_critic), of_maker),
             "reader": (self.adversary.reading_weight, of_reader),
             "speed": (self.adversary.speed_weight, of_speed),
         }
         if guess.is_tied:
-            self._measure(
-                {"error": errors["loss"]} | {name: loss for name, (_, loss) in pulls.items()}
-            )
-        of_pulls = [weight * self._factor(name) * loss for name, (weight, loss) in pulls.items()]
+            losses = {"error": errors["loss"]} | {name: loss for name, (_, loss) in pulls.items()}
+            self.usual_lengths.measure(losses, self.networks.backbone.conv_out.weight)
+        factor = self.usual_lengths.factor
+        of_pulls = [weight * factor(name) * loss for name, (weight, loss) in pulls.items()]
         return {
             **errors,
             "loss": errors["loss"] + sum(of_pulls) + of_critic,
@@ -262,31 +255,6 @@ class AdversarialTask:
         told_F = (1.0 - frame_F / self.adversary.told_frames).clamp(min=0.0)
         told_BF = told_F * (~batch.begins_film_B)[:, None]
         return weight_N111.maximum(told_BF.reshape(num_clips * num_frames, 1, 1, 1))
-
-    def _measure(self, losses: dict[str, Tensor]) -> None:
-        """Take the lengths of a batch's gradients into the running means.
-
-        Means of lengths and not of their ratios: a batch that asks next to nothing of a loss would
-        be a ratio's undoing.
-        """
-        for name, loss in losses.items():
-            new = gradient_length(loss, self.networks.backbone.conv_out.weight)
-            if new > 0:
-                usual = self.usual_lengths.get(name, new)
-                self.usual_lengths[name] = MEMORY * usual + (1.0 - MEMORY) * new
-
-    def _seeing(self, of_critic: Tensor) -> float:
-        """Take a batch's judgement into the running mean, and return how well the critic tells true
-        from made, from 0 to 1: the pull of a blind one is noise, which the maker follows faster
-        than such a critic learns."""
-        new = float(of_critic.detach())
-        self.usual_judgement = MEMORY * self.usual_judgement + (1.0 - MEMORY) * new
-        return min(max((BLIND_LOSS - self.usual_judgement) / SEEING, 0.0), 1.0)
-
-    def _factor(self, name: str) -> Tensor | float:
-        """What makes a loss' usual gradient as long as the error's; 0 before any was measured."""
-        usual = self.usual_lengths
-        return balance(usual["error"], usual[name]) if name in usual else 0.0
 
     def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Put what the network last made of the motion frames in the place of some of them."""

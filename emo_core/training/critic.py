@@ -5,7 +5,7 @@ the critic asks that what is made looks like one of them. Critic and maker learn
 pass: `hinge_losses` lets the gradient of each half reach only the network that it is for.
 
 Source: hinge losses and spectral norm (Miyato et al., arXiv 1802.05957), patches (Isola et al.,
-arXiv 1611.07004), the balance of the two gradients (Esser et al., arXiv 2012.09841, section 3.1).
+arXiv 1611.07004).
 
 Letters: N images, C channels, H and W rows and columns, h and w those of patches.
 """
@@ -19,9 +19,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2
-LARGEST_BALANCE = 1e4
-STEADY = 1e-6
-"""Keeps the balance finite where a gradient vanishes."""
 
 
 class Critic(nn.Module):
@@ -70,17 +67,3 @@ def hinge_losses(
     weight_N1hw = weight_N1hw / weight_N1hw.mean()
     of_critic = (1.0 - of_true).relu() + (1.0 + of_made).relu()
     return (weight_N1hw * of_critic).mean(), (weight_N1hw * of_maker).mean()
-
-
-def balance(of_main: Tensor, of_other: Tensor) -> Tensor:
-    """Return the factor on a loss that makes its gradient as long as the main's.
-
-    Args:
-        of_main, of_other: of `gradient_length`.
-    """
-    return (of_main / (of_other + STEADY)).clamp(max=LARGEST_BALANCE)
-
-
-def gradient_length(loss: Tensor, last_weight: Tensor) -> Tensor:
-    """Length of a loss' gradient in the weight of the maker's last layer."""
-    return torch.autograd.grad(loss, last_weight, retain_graph=True)[0].norm().detach()

@@ -25,8 +25,9 @@ from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..models.vae import KLVAE, VAE
 from ..video.stills import contact_sheet, save_image
+from .balance import balance, gradient_length
 from .clips import clip_paths, load_clip
-from .critic import Critic, balance, gradient_length, hinge_losses
+from .critic import Critic, hinge_losses
 from .guesses import Guesses
 from .presets import LATENT_CHANNELS
 

@@ -16,17 +16,23 @@ from emo_core.models.vae import VAE
 from emo_core.sampling.schedule import make_scheduler, set_steps
 from emo_core.training import adversarial_task
 from emo_core.training.adversarial_task import (
-    BLIND_LOSS,
     LEAST_EYES,
     LEAST_SIGNAL,
-    MEMORY,
-    SEEING,
     AdversarialTask,
     Adversary,
     Guess,
     seen_by_critic,
 )
-from emo_core.training.critic import Critic, balance, gradient_length, hinge_losses
+from emo_core.training.balance import (
+    BLIND_LOSS,
+    MEMORY,
+    SEEING,
+    Sight,
+    UsualLengths,
+    balance,
+    gradient_length,
+)
+from emo_core.training.critic import Critic, hinge_losses
 from emo_core.training.feeding import Reading
 from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS, LatentReader, speed_signal
 from emo_core.training.latents import FACE_SIGNALS, Batch
@@ -129,37 +135,37 @@ def test_balance_makes_the_gradients_of_one_length() -> None:
 
 def test_a_batch_that_asks_nothing_of_a_loss_does_not_let_it_take_over() -> None:
     """Speed that was left out, in clips of pure noise, pulls nowhere."""
-    task = toy_task()
-    weight = task.networks.backbone.conv_out.weight.requires_grad_(True)
+    usual, weight = UsualLengths("error"), torch.tensor([3.0, 4.0], requires_grad=True)
     some = {name: weight.square().sum() for name in ("error", "critic", "reader")}
-    assert task._factor("speed") == 0
-    task._measure(some | {"speed": 0.5 * weight.square().sum()})
-    assert float(task._factor("speed")) == pytest.approx(2.0, rel=1e-4)
-    task._measure(some | {"speed": 0.0 * weight.sum()})
-    assert float(task._factor("speed")) == pytest.approx(2.0, rel=1e-4)
-    task._measure(some | {"speed": 1e-6 * weight.square().sum()})
-    assert float(task._factor("speed")) == pytest.approx(2.0 / 0.9, rel=1e-3)
-    assert float(task._factor("critic")) == pytest.approx(1.0, rel=1e-4)
+    assert usual.factor("speed") == 0
+    usual.measure(some | {"speed": 0.5 * weight.square().sum()}, weight)
+    assert float(usual.factor("speed")) == pytest.approx(2.0, rel=1e-4)
+    usual.measure(some | {"speed": 0.0 * weight.sum()}, weight)
+    assert float(usual.factor("speed")) == pytest.approx(2.0, rel=1e-4)
+    usual.measure(some | {"speed": 1e-6 * weight.square().sum()}, weight)
+    assert float(usual.factor("speed")) == pytest.approx(2.0 / 0.9, rel=1e-3)
+    assert float(usual.factor("critic")) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_a_critic_that_tells_nothing_does_not_pull() -> None:
-    def loss(judgement: float) -> tuple[float, AdversarialTask]:
+    def loss(judgement: float) -> float:
         task = toy_task(reading_weight=0.0, speed_weight=0.0)
         for parameter in task.learning_parameters().values():
             parameter.requires_grad_(True)
-        task.usual_judgement = judgement
+        task.sight.usual_loss = judgement
         losses = task.loss(numbered(0))
-        return float((losses["loss"] - losses["error"] - losses["critic"]).detach()), task
+        return float((losses["loss"] - losses["error"] - losses["critic"]).detach())
 
-    blind, task = loss(10 * BLIND_LOSS)
+    blind = loss(10 * BLIND_LOSS)
     assert blind == pytest.approx(0.0, abs=1e-6)
-    half, full = (loss(BLIND_LOSS - share * SEEING / MEMORY)[0] for share in (0.5, 9.0))
+    half, full = (loss(BLIND_LOSS - share * SEEING / MEMORY) for share in (0.5, 9.0))
     assert full != pytest.approx(0.0, abs=1e-4)
     assert 0.2 < half / full < 0.8
 
-    task.usual_judgement = 1.5
-    assert task._seeing(torch.tensor(2.5)) == 1.0
-    assert task.usual_judgement == pytest.approx(1.5 * MEMORY + 2.5 * (1 - MEMORY))
+    sight = Sight()
+    sight.usual_loss = 1.5
+    assert sight.after(torch.tensor(2.5)) == 1.0
+    assert sight.usual_loss == pytest.approx(1.5 * MEMORY + 2.5 * (1 - MEMORY))
 
 
 @pytest.mark.parametrize("way", ["true", "own", "from noise"])
@@ -417,7 +423,7 @@ def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
         parameter.requires_grad_(True)
     for seed in range(3):
         task.loss(numbered(seed))
-    usual = dict(task.usual_lengths)
+    usual = dict(task.usual_lengths.lengths)
     assert not torch.equal(task.made, task.feeder.data.latents), "nothing was remembered"
     assert usual["critic"] > 0
     assert usual["reader"] > 0
@@ -429,7 +435,7 @@ def test_films_that_began_from_noise_are_judged_without_the_truth() -> None:
     assert losses["critic"] > 0
     assert losses["reading"] > 0
     assert losses["speed"] > 0
-    assert task.usual_lengths == usual
+    assert task.usual_lengths.lengths == usual
     assert torch.equal(task.made, made), "a film of another way became motion frames"
     losses["loss"].backward()
     assert task.networks.backbone.conv_out.weight.grad.abs().sum() > 0
