@@ -38,7 +38,7 @@ demo: setup
 		--speed 12 --out outputs/demo.mp4 --contact-sheet outputs/demo.png
 
 # Files side by side, with the processor's threads shared out: as many at once as it has cores, but
-# each takes up to 2 GB of memory.
+# each takes up to 4 GB of memory.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 WORKERS ?= $(shell $(PYTHON) -c "print(min(4, $(CORES)))")
 test: setup $(COMFYUI_READY)
