@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vae.set_defaults(step=_train_vae)
 
     front_end = steps.add_parser("front-end", help="the audio encoder, from generated voices")
-    front_end.add_argument("--voices", type=int, default=7000)
+    front_end.add_argument("--voices", type=int, default=12000)
     front_end.add_argument(
         "--begin", type=Path, metavar="CHECKPOINT", help="go on with this one's audio encoder"
     )

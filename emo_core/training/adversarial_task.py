@@ -64,7 +64,7 @@ class Adversary:
     """That the finished checkpoint asks for; 1 is none. It learns without, but for the few batches
     in which conditions are left out."""
     audio_scale: float
-    """How much the finished checkpoint lets the voice count, over what it learned with."""
+    """How much the finished checkpoint lets the voice count. It learns with 1."""
     critic_weight: float
     """Length of the critic's gradient in the last layer, over that of the error."""
     critic_focus: float
@@ -126,13 +126,15 @@ class AdversarialTask:
                 "v_prediction, from which clean frames follow at pure noise too. Give another "
                 "checkpoint."
             )
-        self.networks = networks
+        unscaled = dataclasses.replace(networks.config.backbone, audio_scale=1.0)
+        networks.backbone.backbone_config = unscaled
+        config = dataclasses.replace(networks.config, backbone=unscaled)
+        self.networks = networks = dataclasses.replace(networks, config=config)
         self.adversary = adversary
         self.reader = reader
         self.vae = vae
         self.num_clips = num_clips
-        latent_channels = networks.config.backbone.unet.latent_channels
-        seen_channels = 3 * latent_channels + NUM_MOUTH_SIGNALS
+        seen_channels = 3 * config.backbone.unet.latent_channels + NUM_MOUTH_SIGNALS
         self.critic = Critic(seen_channels, widths=CRITIC_WIDTHS, strides=CRITIC_STRIDES)
         self.network: nn.Module = nn.ModuleDict({**networks.parts(), "critic": self.critic})
         self.stage = adversarial_stage(networks)
@@ -258,18 +260,17 @@ class AdversarialTask:
 
     def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Put what the network last made of the motion frames in the place of some of them."""
-        chance = torch.rand(len(batch.motion), generator=generator).to(batch.motion.device)
-        is_own = (chance < self.adversary.own_motion_share)[:, None, None, None, None]
+        chance_B = torch.rand(len(batch.motion), generator=generator).to(batch.motion.device)
+        is_own = (chance_B < self.adversary.own_motion_share)[:, None, None, None, None]
         own = self._remembered()[batch.clip_B[:, None], batch.motion_BM].to(batch.motion)
         return dataclasses.replace(batch, motion=torch.where(is_own, own, batch.motion))
 
     def _remember(self, batch: Batch, guess: Guess) -> None:
         made = guess.frames.detach().unflatten(0, batch.frames.shape[:2])
-        kept_B = (
-            guess.signal_N111.unflatten(0, batch.frames.shape[:2])[:, 0, 0, 0, 0] >= LEAST_SIGNAL
-        )
-        clip_B1 = batch.clip_B[kept_B][:, None]
-        self._remembered()[clip_B1, batch.frame_BF[kept_B]] = made[kept_B].half()
+        signal_BF111 = guess.signal_N111.unflatten(0, batch.frames.shape[:2])
+        kept_B = signal_BF111[:, 0, 0, 0, 0] >= LEAST_SIGNAL
+        places = batch.clip_B[kept_B][:, None], batch.frame_BF[kept_B]
+        self._remembered()[places] = made[kept_B].half()
 
     def _remembered(self) -> Tensor:
         self.made = self.made.to(self.feeder.data.latents.device)
@@ -351,8 +352,7 @@ class AdversarialTask:
         sampling = dataclasses.replace(
             config.sampling, steps=adversary.steps, guidance=adversary.guidance, solver=SOLVER
         )
-        scale = config.backbone.audio_scale * adversary.audio_scale
-        backbone = dataclasses.replace(config.backbone, audio_scale=scale)
+        backbone = dataclasses.replace(config.backbone, audio_scale=adversary.audio_scale)
         config = dataclasses.replace(config, sampling=sampling, backbone=backbone)
         return dataclasses.replace(self.networks, config=config)
 

@@ -10,6 +10,7 @@ Letters: B utterances, N samples, T steps of 20 ms, A articulation channels.
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from ..audio.encoder import normalized
@@ -29,10 +31,15 @@ from .loop import show_correlations
 
 CROP_STEPS = 100
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
+FIRST_VOICE = 7000
+"""Clips have lower numbers. Voices that the encoder knows by heart would seem clearer to the
+networks, which learn from clips, than those of users."""
+LARGEST_STRETCH = 0.15
+"""Of lessons, in natural logarithms: slower and deeper voices, quicker and higher ones."""
 
 
 class FrontEndTask:
-    """Hear the articulation of generated voices, those of the clips: plain, whispered, shouted,
+    """Hear the articulation of generated voices such as the clips': plain, whispered, shouted,
     sung and rap.
 
     Args:
@@ -48,8 +55,10 @@ class FrontEndTask:
             {"front_end": self.front_end, "reader": self.reader}
         )
         self.batch = batch
-        self.sound_BN, self.shapes_BTA = _voices("train", num_voices)
-        self.held_out = _voices("validation", num_held_out)
+        self.sound_BN, self.shapes_BTA = _voices(
+            "train", range(FIRST_VOICE, FIRST_VOICE + num_voices)
+        )
+        self.held_out = _voices("validation", range(num_held_out))
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.network.named_parameters())
@@ -62,13 +71,19 @@ class FrontEndTask:
         num_steps = self.shapes_BTA.shape[1]
         sounds, shapes = [], []
         for index in pick.tolist():
-            first = int(torch.randint(num_steps - CROP_STEPS + 1, (1,), generator=generator))
-            sound = self.sound_BN[index, first * STEP_SAMPLES : (first + CROP_STEPS) * STEP_SAMPLES]
+            chance = float(torch.empty(1).uniform_(-1.0, 1.0, generator=generator))
+            length = round(CROP_STEPS * math.exp(LARGEST_STRETCH * chance))
+            first = int(torch.randint(num_steps - length + 1, (1,), generator=generator))
+            sound, shape = stretched(
+                self.sound_BN[index, first * STEP_SAMPLES : (first + length) * STEP_SAMPLES],
+                self.shapes_BTA[index, first : first + length],
+                num_steps=CROP_STEPS,
+            )
             gain = 10.0 ** float(torch.empty(1).uniform_(-0.4, 0.4, generator=generator))
             hiss = 10.0 ** float(torch.empty(1).uniform_(-3.0, -0.8, generator=generator))
             noise = torch.randn(sound.shape, generator=generator)
             sounds.append(gain * (sound + hiss * noise))
-            shapes.append(self.shapes_BTA[index, first : first + CROP_STEPS])
+            shapes.append(shape)
         device = next(self.network.parameters()).device
         error = self._read(torch.stack(sounds).to(device)) - torch.stack(shapes).to(device)
         weights = torch.tensor(CHANNEL_WEIGHTS, device=device)
@@ -90,11 +105,17 @@ class FrontEndTask:
         return self.reader(self.front_end(sound_BN)[:, :, -1]).float()
 
 
-def _voices(split: str, count: int) -> tuple[Tensor, Tensor]:
+def stretched(sound_N: Tensor, shapes_TA: Tensor, *, num_steps: int) -> tuple[Tensor, Tensor]:
+    """Return sound and shapes that take another number of steps, as a tape at another speed."""
+    sound = interpolate(sound_N[None, None], num_steps * STEP_SAMPLES, mode="linear")[0, 0]
+    return sound, interpolate(shapes_TA.T[None], num_steps, mode="linear")[0].T
+
+
+def _voices(split: str, numbers: range) -> tuple[Tensor, Tensor]:
     """Return sound (B, N) at 16 kHz, normalised as at inference, and shapes (B, T, A)."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        made = pool.map(partial(_voice, split), range(count), chunksize=8)
-        voices = list(tqdm(made, total=count, desc=f"{split} voices", unit="voice"))
+        made = pool.map(partial(_voice, split), numbers, chunksize=8)
+        voices = list(tqdm(made, total=len(numbers), desc=f"{split} voices", unit="voice"))
     sounds, shapes = (
         torch.stack([torch.from_numpy(v) for v in kind]) for kind in zip(*voices, strict=True)
     )

@@ -513,6 +513,21 @@ def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
     assert (sampling.steps, sampling.guidance, sampling.solver) == (4, 1.25, "lcm")
 
 
+def test_the_voice_counts_once_while_a_finished_checkpoint_goes_on_learning() -> None:
+    loud = tiny_networks()
+    scaled = dataclasses.replace(loud.config.backbone, audio_scale=3.0)
+    loud.backbone.backbone_config = scaled
+    loud = dataclasses.replace(loud, config=dataclasses.replace(loud.config, backbone=scaled))
+    tasks = toy_task(), toy_task(loud)
+    guesses = []
+    for task in tasks:
+        batch = task.feeder.draw(numbered(0), num_clips=2)
+        reading = task.feeder.read(batch, numbered(0), is_dropping=False)
+        guesses.append(task.guess(task.feeder, batch, reading, numbered(1)).frames)
+        assert task.finished().config.backbone.audio_scale == ADVERSARY.audio_scale
+    assert torch.equal(*guesses)
+
+
 def test_checkpoints_that_predict_noise_are_refused() -> None:
     networks = tiny_networks()
     diffusion = dataclasses.replace(

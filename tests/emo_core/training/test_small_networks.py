@@ -1,5 +1,6 @@
 """Training of the VAE and of the audio front end, in a few steps."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,18 @@ import torch
 import torch.nn.functional as F
 
 from emo_core.audio.encoder import normalized
-from emo_core.audio.front_end import FrontEnd
+from emo_core.audio.front_end import STEP_SAMPLES, FrontEnd
 from emo_core.config import FrontEndConfig
 from emo_core.models.vae import VAE
+from emo_core.training import front_end
 from emo_core.training.clips import save_clip
-from emo_core.training.front_end import FrontEndTask
+from emo_core.training.front_end import (
+    CROP_STEPS,
+    FIRST_VOICE,
+    LARGEST_STRETCH,
+    FrontEndTask,
+    stretched,
+)
 from emo_core.training.generate import clip_utterance, make_clip
 from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import VAETask, initialise
@@ -86,15 +94,51 @@ def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
     assert "mouth_open" in text
 
 
-def test_the_front_end_hears_the_voices_of_the_clips() -> None:
-    """Whispered, shouted and rap ones too: its sound and shapes are those of the clip's number."""
+def test_the_front_end_hears_voices_such_as_the_clips() -> None:
+    """Whispered, shouted and rap ones too: sound and shapes are those that a clip of the number
+    would have; but no clip has such a number."""
     config = FrontEndConfig(num_mels=20, width=16, dilations=(1,), num_returned_layers=1)
-    front_end = FrontEnd(config)
-    task = FrontEndTask(front_end, num_voices=12, num_held_out=1, batch=2)
-    assert task.front_end is front_end
-    manners = [clip_utterance("train", index).manner for index in range(12)]
+    encoder = FrontEnd(config)
+    task = FrontEndTask(encoder, num_voices=12, num_held_out=1, batch=2)
+    assert task.front_end is encoder
+    manners = [clip_utterance("train", FIRST_VOICE + place).manner for place in range(12)]
     assert set(manners) - {"plain"}, "all of these voices are plain: take more"
     for index in range(12):
-        clip = make_clip("train", index, num_frames=1, num_references=0, fps=25.0, size=16)
+        clip = make_clip(
+            "train", FIRST_VOICE + index, num_frames=1, num_references=0, fps=25.0, size=16
+        )
         torch.testing.assert_close(task.sound_BN[index], normalized(clip.waveform))
         torch.testing.assert_close(task.shapes_BTA[index], clip.articulation)
+
+
+def test_stretched_voices_keep_sound_and_shapes_together() -> None:
+    """A tone that is loud where the shape is 1, before and after."""
+    for num_steps, factor in ((80, 0.8), (120, 1.2)):
+        shape_T = (torch.arange(100) // 20 % 2).float()
+        loud_N = shape_T.repeat_interleave(STEP_SAMPLES)
+        tone_N = torch.sin(0.1 * torch.arange(len(loud_N)))
+        sound, shapes = stretched(loud_N * tone_N, shape_T[:, None], num_steps=num_steps)
+        assert (sound.shape, shapes.shape) == ((num_steps * STEP_SAMPLES,), (num_steps, 1))
+        is_loud_T = sound.unflatten(0, (num_steps, STEP_SAMPLES)).square().mean(1) > 0.1
+        assert ((shapes[:, 0] > 0.5) == is_loud_T).float().mean() > 0.95
+        crossings = [(x[1:] * x[:-1] < 0).sum() for x in (loud_N * tone_N, sound)]
+        assert crossings[1] / crossings[0] == pytest.approx(1.0, abs=0.05)
+        assert len(sound) / len(loud_N) == pytest.approx(factor)
+
+
+def test_the_front_end_hears_lessons_at_other_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = FrontEndConfig(num_mels=20, width=16, dilations=(1,), num_returned_layers=1)
+    task = FrontEndTask(FrontEnd(config), num_voices=2, num_held_out=1, batch=16)
+    lengths = []
+
+    def spy(sound_N: torch.Tensor, shapes_TA: torch.Tensor, *, num_steps: int) -> tuple:
+        assert len(sound_N) == len(shapes_TA) * STEP_SAMPLES
+        lengths.append(len(shapes_TA))
+        return stretched(sound_N, shapes_TA, num_steps=num_steps)
+
+    monkeypatch.setattr(front_end, "stretched", spy)
+    task.loss(torch.Generator().manual_seed(0))
+    least, most = (CROP_STEPS * math.exp(sign * LARGEST_STRETCH) for sign in (-1, 1))
+    assert (
+        least - 1 < min(lengths) < 0.95 * CROP_STEPS < 1.05 * CROP_STEPS < max(lengths) < most + 1
+    )
