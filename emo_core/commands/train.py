@@ -132,6 +132,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     export.add_argument("--vae", type=Path, required=True, metavar="FILE")
     export.add_argument("--data", type=Path, required=True, metavar="FILE", help="its latents")
+    export.add_argument(
+        "--front-end", type=Path, metavar="FILE", help="in the place of its audio encoder"
+    )
     export.add_argument("--description", default="")
     export.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     export.set_defaults(step=_export)
@@ -277,6 +280,9 @@ def _with_front_end(path: Path) -> tuple[Networks, FrontEnd]:
 
 def _export(options: argparse.Namespace) -> None:
     networks = load_networks(options.checkpoint)
+    if options.front_end is not None:
+        networks, front_end = _with_front_end(options.checkpoint)
+        front_end.load_state_dict(load_file(options.front_end))
     vae = load_vae(options.vae, scale=networks.config.latent_scale)
     preview = fit_preview(LatentClips.load(options.data), vae)
     config = dataclasses.replace(networks.config, latent_preview=preview)

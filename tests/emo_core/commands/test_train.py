@@ -1,0 +1,45 @@
+"""`train export`: what a finished run becomes."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_networks
+from tiny_data import toy_data
+
+from emo_core.__main__ import main
+from emo_core.checkpoints.emo import save_emo
+from emo_core.checkpoints.load import load_networks, load_vae, save_vae
+from emo_core.models.vae import VAE
+
+
+def test_a_finished_run_is_exported_with_another_audio_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    networks = tiny_networks()
+    save_emo(networks, tmp_path / "model.safetensors", dtype=torch.float32)
+    vae = VAE(scale=1.0)
+    save_vae(vae, tmp_path / "vae.safetensors", dtype=torch.float32)
+    toy_data().save(tmp_path / "latents.safetensors")
+    other = {name: value + 0.5 for name, value in networks.front_end.state_dict().items()}
+    save_file(other, tmp_path / "front_end.safetensors")
+    command = ["train", "export", "--out", str(tmp_path / "export")]
+    command += ["--checkpoint", str(tmp_path / "model.safetensors")]
+    command += ["--vae", str(tmp_path / "vae.safetensors")]
+    command += ["--data", str(tmp_path / "latents.safetensors")]
+
+    for front_end, expected in (
+        ([], networks.front_end.state_dict()),
+        (["--front-end", str(tmp_path / "front_end.safetensors")], other),
+    ):
+        assert main(command + front_end) == 0
+        exported = load_networks(tmp_path / "export" / "emo" / "emo_demo.safetensors")
+        assert exported.config.latent_preview is not None
+        for name, value in exported.front_end.state_dict().items():
+            torch.testing.assert_close(value, expected[name], atol=1e-3, rtol=1e-3)
+        for name, value in exported.backbone.state_dict().items():
+            wanted = networks.backbone.state_dict()[name]
+            torch.testing.assert_close(value, wanted, atol=1e-3, rtol=1e-3)
+        exported_vae = load_vae(tmp_path / "export" / "vae" / "emo_demo_vae.safetensors", scale=1.0)
+        for name, value in exported_vae.state_dict().items():
+            torch.testing.assert_close(value, vae.state_dict()[name], atol=1e-3, rtol=1e-3)
+    assert (tmp_path / "export" / "loras" / "emo_demo_lora.safetensors").is_file()
