@@ -63,13 +63,15 @@ def test_frames_are_guessed_by_the_last_steps_with_guidance(
 
 
 def marked_guesses(num_clips: int = 1) -> Guesses:
-    """Latents that say where they are: rows in the first channel, columns in the second."""
+    """Latents that say where they are, rows in the first channel and columns in the second, as a
+    network returns them: channels last."""
     row, column = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     latents = torch.zeros(3, 8, 16, 16)
     latents[:, 0], latents[:, 1] = row, column
     latents[:, 2] = torch.arange(3.0)[:, None, None]
     clip = torch.full((3,), num_clips - 1)
-    return Guesses(latents.half(), clip, torch.tensor([3, 1, 2]))
+    packed = latents.half().contiguous(memory_format=torch.channels_last)
+    return Guesses(packed, clip, torch.tensor([3, 1, 2]))
 
 
 @pytest.fixture(scope="module")
