@@ -475,6 +475,24 @@ def test_a_step_weighs_the_error_as_its_stage_says(monkeypatch: pytest.MonkeyPat
     assert error(mouth_weight=9.0, round_weight=9.0) != pytest.approx(mouths, rel=1e-3)
 
 
+def test_the_critic_looks_at_mouth_and_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = toy_task(critic_focus=3.0)
+    for parameter in task.learning_parameters().values():
+        parameter.requires_grad_(True)
+    weights: list[Tensor] = []
+
+    def spy(critic: Critic, true: Tensor, made: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        weights.append(weight)
+        return hinge_losses(critic, true, made, weight)
+
+    monkeypatch.setattr(adversarial_task, "hinge_losses", spy)
+    task.loss(numbered(0))
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    is_seen = (batch.mouth > 0) | (batch.eyes > 0)
+    assert 0 < is_seen.float().mean() < 1
+    assert torch.equal(weights[0], 1.0 + 3.0 * batch.mouth.maximum(batch.eyes).flatten(0, 1))
+
+
 def test_training_learns_resumes_and_says_how_to_sample(tmp_path: Path) -> None:
     settings = LoopSettings(steps=30, learning_rate=2e-3, warmup_steps=1, ema_decay=0.9)
     torch.manual_seed(0)
