@@ -32,8 +32,8 @@ from .loop import show_correlations
 CROP_STEPS = 100
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
 FIRST_VOICE = 7000
-"""Clips have lower numbers. Voices that the encoder knows by heart would seem clearer to the
-networks, which learn from clips, than those of users."""
+"""Clips should have lower numbers, so that the encoder is as unsure of their voices as of users',
+when the networks learn from them."""
 LARGEST_STRETCH = 0.15
 """Of lessons, in natural logarithms: slower and deeper voices, quicker and higher ones."""
 
