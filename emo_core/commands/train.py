@@ -45,14 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     vae = steps.add_parser("vae", help="the VAE, from clips")
     vae.add_argument("--clips", type=Path, required=True, metavar="FOLDER")
-    vae.add_argument(
+    going_on = vae.add_mutually_exclusive_group()
+    going_on.add_argument(
         "--decoder-of",
         type=Path,
         metavar="FILE",
         help="go on with this VAE's decoder alone; what was encoded by it stays valid",
     )
+    going_on.add_argument(
+        "--begin",
+        type=Path,
+        metavar="FILE",
+        help="go on with both halves of this VAE, latents held near those of before; encode the "
+        "clips anew and let the checkpoint learn from them",
+    )
     vae.add_argument(
-        "--guesses", type=Path, metavar="FILE", help="from 'guess', for --decoder-of to mend"
+        "--guesses", type=Path, metavar="FILE", help="from 'guess', for a decoder that goes on"
     )
     vae.set_defaults(step=_train_vae)
 
@@ -145,11 +153,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _train_vae(options: argparse.Namespace) -> None:
-    is_beginning = options.decoder_of is None
-    training = _adjusted(presets.VAE if is_beginning else presets.DECODER, options)
-    begin = None if is_beginning else load_vae(options.decoder_of, scale=1.0)
-    guesses = None if options.guesses is None else Guesses.load(options.guesses)
-    task = VAETask(options.clips, batch=training.batch, begin=begin, guesses=guesses)
+    path = options.begin or options.decoder_of
+    training = _adjusted(presets.VAE if path is None else presets.LATER_VAE, options)
+    task = VAETask(
+        options.clips,
+        batch=training.batch,
+        begin=None if path is None else load_vae(path, scale=1.0),
+        is_encoder_resting=options.begin is None,
+        guesses=None if options.guesses is None else Guesses.load(options.guesses),
+    )
     _fit(task, training, options)
     save_vae(task.vae, options.out / "vae.safetensors", dtype=torch.float32)
 

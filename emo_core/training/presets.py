@@ -69,10 +69,10 @@ class Training:
 VAE = Training(
     loop=LoopSettings(steps=3000, learning_rate=8e-4, warmup_steps=50, ema_decay=0.995), batch=16
 )
-DECODER = Training(
+LATER_VAE = Training(
     loop=LoopSettings(steps=4000, learning_rate=4e-4, warmup_steps=50, ema_decay=0.995), batch=16
 )
-"""Going on alone, with a critic and a network's guesses."""
+"""Going on with a critic and a network's guesses, the decoder alone or both halves."""
 HEARING = Training(
     loop=LoopSettings(steps=5000, learning_rate=1e-3, warmup_steps=50, ema_decay=0.995), batch=32
 )

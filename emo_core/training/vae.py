@@ -3,15 +3,18 @@
 TAESD's networks from scratch, without its teacher: absolute error of pixels, of their local means
 and of their gradients, and noise on the latents so that the decoder forgives what a small backbone
 gets wrong.
-Convolutions do not care where they are, so crops of 64 pixels train networks for any size. A
-decoder that goes on alone learns from a critic (`critic.py`) too, for edges as sharp as drawn
-ones, and may learn to mend a network's errors from what it guessed (`guesses.py`).
+Convolutions do not care where they are, so crops of 64 pixels train networks for any size. A VAE
+that goes on learns from a critic (`critic.py`) too, for edges as sharp as drawn ones, and its
+decoder may learn to mend a network's errors from what it guessed (`guesses.py`). Its encoder rests,
+or learns too and holds its latents near those of before, so that a network made for these follows
+after few lessons.
 
 Letters: N crops, H and W rows and columns.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..models.vae import KLVAE, VAE
 from ..video.stills import contact_sheet, save_image
-from .balance import balance, gradient_length
+from .balance import Sight, balance, gradient_length
 from .clips import clip_paths, load_clip
 from .critic import Critic, hinge_losses
 from .guesses import Guesses
@@ -35,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 CROP = 64
 LATENT_NOISE = 0.06
+HELD_LATENT_NOISE = 0.1
+"""The same where latents are held: what is new in them has to be large enough for a network."""
+HOLD = 0.03
+"""Weight of the absolute change of held latents: few large changes rather than many small ones."""
 GRADIENT_WEIGHT = 0.5
 COLOR_GAIN = 3.0
 """Latents per unit of colour at the beginning: local means of 0..1 become -1.5..1.5."""
@@ -42,26 +49,29 @@ MEAN_SIZES = (4, 16)
 """Pixels over which local means are compared: colour is learned from these."""
 MOUTH_SHARE = 0.4
 """Share of crops that hold the mouth, where the reader's eye rests."""
-DECODER_MOUTH_SHARE = 0.75
-"""The same while the decoder goes on alone; eyes lie within such a crop as well."""
+LATER_MOUTH_SHARE = 0.75
+"""The same where a VAE goes on; eyes lie within such a crop as well."""
 CRITIC_WEIGHT = 0.3
-"""Length of the critic's gradient in the decoder's last layer, over that of the other errors."""
+"""Length of a seeing critic's gradient in the decoder's last layer, over that of the other
+errors."""
 CRITIC_FACTOR = 0.5
 """Rate of the critic's learning over the decoder's."""
 CRITIC_WIDTHS, CRITIC_STRIDES = (48, 96, 128), (2, 2, 1)
 GUESSED_SHARE = 0.5
 """Share of a batch's crops whose latents a network made, where there are such."""
+HELD_GUESSED_SHARE = 0.25
+"""The same where the encoder learns too."""
 
 
 class VAETask:
     """Reconstruct crops.
 
-    Given a VAE to begin with, its encoder rests: the stages' data stay valid while the decoder
-    goes on learning.
-
     Args:
         frames_per_clip: that are kept in memory; with guesses all are.
-        guesses: of the same clips, for a decoder that goes on alone.
+        begin: a VAE to go on with.
+        is_encoder_resting: that of `begin`: what was encoded by it stays valid. Otherwise it learns
+            too, and its latents are held near those of before.
+        guesses: of the same clips, what a network made in latents of `begin`.
     """
 
     def __init__(
@@ -71,9 +81,11 @@ class VAETask:
         batch: int,
         frames_per_clip: int = 8,
         begin: VAE | None = None,
+        is_encoder_resting: bool = True,
         guesses: Guesses | None = None,
     ) -> None:
-        self.is_encoder_learning = begin is None
+        self.is_new = begin is None
+        self.is_encoder_learning = self.is_new or not is_encoder_resting
         if begin is None:
             torch.manual_seed(0)
             begin = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
@@ -85,8 +97,11 @@ class VAETask:
             )
         self.vae = begin
         parts: dict[str, nn.Module] = {"vae": self.vae}
-        self.critic = None
-        if not self.is_encoder_learning:
+        self.critic = self.encoder_before = None
+        if not self.is_new:
+            if self.is_encoder_learning:
+                self.encoder_before = copy.deepcopy(begin.net.encoder).requires_grad_(False)
+            self.sight = Sight()
             self.critic = Critic(3, widths=CRITIC_WIDTHS, strides=CRITIC_STRIDES)
             parts["critic"] = self.critic
         self.network: nn.Module = nn.ModuleDict(parts)
@@ -101,9 +116,11 @@ class VAETask:
         self.mouth_boxes_N4 = torch.cat(boxes)
         self.num_guessed = 0
         if guesses is not None:
-            if self.is_encoder_learning:
+            if self.is_new:
                 raise InputError("train vae: guesses are of a VAE that exists. Give it as well.")
-            self.num_guessed = round(GUESSED_SHARE * batch)
+            self.num_guessed = round(
+                (HELD_GUESSED_SHARE if self.is_encoder_learning else GUESSED_SHARE) * batch
+            )
             num_clips = int(guesses.clip.max()) + 1
             if len(frames) < num_clips:
                 raise InputError(
@@ -127,28 +144,42 @@ class VAETask:
         device = next(self.network.parameters()).device
         target = self._crops(generator, num=self.batch - self.num_guessed).to(device) * 2.0 - 1.0
         latents = self.vae.net.encoder(target)
+        scalars = {}
+        if self.is_new:
+            # The decoder's clamp holds latents within 3; a standard deviation of 1 uses that range.
+            scalars["spread"] = latents.float().std()
+            of_latents = 0.02 * (scalars["spread"] - 1.0).square()
+        else:
+            scalars["moved"] = self._moved(target, latents)
+            of_latents = HOLD * scalars["moved"]
         if self.num_guessed:
             guessed, meant = self._guessed_crops(generator)
             latents = torch.cat([latents, guessed.to(latents)])
             target = torch.cat([target, meant.to(target) * 2.0 - 1.0])
-        spread = latents.float().std()
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        decoded = self.vae.net.decoder(latents + LATENT_NOISE * noise).float()
+        amount = LATENT_NOISE if self.encoder_before is None else HELD_LATENT_NOISE
+        decoded = self.vae.net.decoder(latents + amount * noise).float()
         error = decoded - target
-        pixel = error.abs().mean()
+        scalars["pixel"] = error.abs().mean()
         gradient = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-        means = sum(F.avg_pool2d(error, size).abs().mean() for size in MEAN_SIZES)
-        # The decoder's clamp holds latents within 3; a standard deviation of 1 uses that range.
-        loss = pixel + means + GRADIENT_WEIGHT * gradient + 0.02 * (spread - 1.0).square()
-        scalars = {"pixel": pixel, "means": means, "spread": spread}
+        scalars["means"] = sum(F.avg_pool2d(error, size).abs().mean() for size in MEAN_SIZES)
+        loss = scalars["pixel"] + scalars["means"] + GRADIENT_WEIGHT * gradient
         if self.critic is None:
-            return {"loss": loss, **scalars}
+            return {"loss": loss + of_latents, **scalars}
         of_critic, of_maker = hinge_losses(self.critic, target, decoded)
         last_weight = self.vae.net.decoder.layers[-1].weight
         lengths = (gradient_length(part, last_weight) for part in (loss, of_maker))
-        factor = CRITIC_WEIGHT * balance(*lengths)
-        total = loss + factor * of_maker + of_critic
+        factor = self.sight.after(of_critic) * CRITIC_WEIGHT * balance(*lengths)
+        total = loss + factor * of_maker + of_critic + of_latents
         return {"loss": total, **scalars, "critic": of_critic, "factor": factor}
+
+    def _moved(self, crops: Tensor, latents: Tensor) -> Tensor:
+        """Return how far latents of crops are from those of the encoder before, in the mean."""
+        if self.encoder_before is None:
+            return latents.new_zeros(())
+        with torch.no_grad():
+            before = self.encoder_before.to(crops.device)(crops)
+        return (latents.float() - before.float()).abs().mean()
 
     def show(self, folder: Path, name: str) -> None:
         frames = self.frames_NHWC[:: max(1, len(self.frames_NHWC) // 8)][:8].float() / 255.0
@@ -188,7 +219,7 @@ class VAETask:
         height, width = self.frames_NHWC.shape[1:3]
         top = int(torch.randint(height - CROP + 1, (1,), generator=generator))
         left = int(torch.randint(width - CROP + 1, (1,), generator=generator))
-        mouth_share = MOUTH_SHARE if self.is_encoder_learning else DECODER_MOUTH_SHARE
+        mouth_share = MOUTH_SHARE if self.is_new else LATER_MOUTH_SHARE
         if float(torch.rand(1, generator=generator)) < mouth_share:
             x0, y0, x1, y1 = self.mouth_boxes_N4[index].tolist()
             left = round((x0 + x1) / 2 * width - CROP / 2) + left // 4 - width // 16

@@ -1,5 +1,7 @@
 """Training of the VAE and of the audio front end, in a few steps."""
 
+import copy
+import dataclasses
 import math
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from emo_core.audio.front_end import STEP_SAMPLES, FrontEnd
 from emo_core.config import FrontEndConfig
 from emo_core.models.vae import VAE
 from emo_core.training import front_end
+from emo_core.training import vae as vae_task
 from emo_core.training.clips import save_clip
 from emo_core.training.front_end import (
     CROP_STEPS,
@@ -72,6 +75,32 @@ def test_the_encoder_rests_where_only_the_decoder_learns(clips: Path, tmp_path: 
     moved = {name for name, value in vae.net.state_dict().items() if not value.equal(before[name])}
     assert moved
     assert all(name.startswith("decoder.") for name in moved)
+
+
+def test_both_halves_of_a_vae_go_on_and_latents_stay_where_they_are_held(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SHORT, learning_rate=1e-3)
+    changes = []
+    for hold in (0.0, 100.0):
+        monkeypatch.setattr(vae_task, "HOLD", hold)
+        torch.manual_seed(0)
+        vae = VAE(scale=1.0, latent_channels=8)
+        initialise(vae)
+        before = copy.deepcopy(vae.net)
+        task = VAETask(clips, batch=2, begin=vae, is_encoder_resting=False)
+        fit(task, settings, tmp_path / f"hold_{hold}")
+        moved = {
+            name.split(".")[0]
+            for name, value in vae.net.state_dict().items()
+            if not value.equal(before.state_dict()[name])
+        }
+        assert moved == {"encoder", "decoder"}
+        crops = 2.0 * torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) - 1.0
+        with torch.no_grad():
+            changes.append((vae.net.encoder(crops) - before.encoder(crops)).abs().mean())
+    free, held = changes
+    assert 0.0 < held < 0.5 * free
 
 
 def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
