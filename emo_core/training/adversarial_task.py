@@ -33,13 +33,22 @@ from ..errors import InputError
 from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
+from .adversary import Adversary, adversarial_stage
 from .balance import Sight, UsualLengths
 from .clips import EXPRESSION_COLUMNS
 from .critic import Critic, hinge_losses
-from .feeding import Feeder, Reading, errors_of, film_rows, packed, sample_frames
+from .feeding import (
+    Feeder,
+    Reading,
+    errors_of,
+    film_rows,
+    packed,
+    sample_frames,
+    squared_with_change,
+)
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
 from .latents import NUM_HELD_OUT, Batch, LatentClips
-from .stages import FRONT_END, Feed, Stage, learning_parameters
+from .stages import learning_parameters
 
 SOLVER = "lcm"
 CRITIC_WIDTHS = (64, 96, 128, 128)
@@ -52,43 +61,6 @@ LEAST_EYES = 0.5
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Adversary:
-    """How few steps are aimed at, and how much the critic counts."""
-
-    steps: int
-    """Of the sampler that the network is made for."""
-    guidance: float
-    """That the finished checkpoint asks for; 1 is none. It learns without, but for the few batches
-    in which conditions are left out."""
-    audio_scale: float
-    """How much the finished checkpoint lets the voice count. It learns with 1."""
-    critic_weight: float
-    """Length of the critic's gradient in the last layer, over that of the error."""
-    critic_focus: float
-    """How much more mouth and eyes count for it than other places."""
-    critic_factor: float
-    """Rate of the critic's learning over the network's."""
-    free_share: float
-    """Share of clips noised to any level, so that more steps stay possible."""
-    own_share: float
-    """Share of batches that begin earlier, with steps of the network's own."""
-    from_noise_share: float
-    """Of these: from pure noise. The others begin one step earlier, from true frames."""
-    own_motion_share: float
-    """Share of clips whose motion frames are those that the network last made of them."""
-    reading_weight: float
-    """Length of the reading's gradient in the last layer, over that of the error."""
-    speed_weight: float
-    """The same of what is read of head speed."""
-    told_frames: int
-    """Frames after which motion frames tell nothing of the head's way any more."""
-    first_weight: float
-    """Weight of the error at the first of the steps, where only noise is seen: the head's way is
-    anyone's guess there, and a strong error would make it the mean of all ways. At the last
-    step it is 1."""
 
 
 class Guess(NamedTuple):
@@ -165,8 +137,12 @@ class AdversarialTask:
         guess = self.guess(self.feeder, fed, reading, generator)
         self._remember(batch, guess)
         made, true = guess.frames, batch.frames.flatten(0, 1)
+        lead_error = fed.motion[:, -1] - batch.motion[:, -1]
+        square = squared_with_change(
+            made - true, batch, lead_error, change_weight=self.adversary.change_weight
+        )
         errors = errors_of(
-            self._error_weight(batch, guess) * (made - true).square(),
+            self._error_weight(batch, guess) * square,
             batch,
             mouth_weight=self.stage.mouth_weight,
             face_weight=self.stage.face_weight,
@@ -355,26 +331,6 @@ class AdversarialTask:
         backbone = dataclasses.replace(config.backbone, audio_scale=adversary.audio_scale)
         config = dataclasses.replace(config, sampling=sampling, backbone=backbone)
         return dataclasses.replace(self.networks, config=config)
-
-
-def adversarial_stage(networks: Networks) -> Stage:
-    """What is fed and what learns: everything but the audio encoder."""
-    feed = Feed(
-        is_temporal=True,
-        is_audio_fed=True,
-        is_speed_fed=True,
-        num_frames=networks.config.sampling.clip_frames,
-        reference_dropout=0.03,
-        audio_dropout=0.03,
-        speed_dropout=0.1,
-        motion_dropout=0.4,
-        motion_noise=0.15,
-        mouth_weight=8.0,
-        face_weight=2.0,
-        eyes_weight=6.0,
-        round_weight=2.0,
-    )
-    return Stage(**dataclasses.asdict(feed), name="adversarial", learns=None, rests=(FRONT_END,))
 
 
 def with_reading_noise(latents: Tensor, generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..precision import is_half_slow
 from ..sampling.schedule import make_scheduler, set_steps
-from .adversarial_task import adversarial_stage
+from .adversary import adversarial_stage
 from .feeding import Feeder, packed
 from .latents import Batch, LatentClips
 

@@ -14,7 +14,7 @@ from ..config import (
     SpeedConfig,
     UNetConfig,
 )
-from .adversarial_task import Adversary
+from .adversary import Adversary
 from .distil_task import Distillation
 from .loop import LoopSettings
 
@@ -106,6 +106,7 @@ ADVERSARY = Adversary(
     own_motion_share=0.5,
     reading_weight=0.5,
     speed_weight=0.3,
+    change_weight=2.0,
     told_frames=3,
     first_weight=0.3,
 )

@@ -19,10 +19,10 @@ from emo_core.training.adversarial_task import (
     LEAST_EYES,
     LEAST_SIGNAL,
     AdversarialTask,
-    Adversary,
     Guess,
     seen_by_critic,
 )
+from emo_core.training.adversary import Adversary
 from emo_core.training.balance import (
     BLIND_LOSS,
     MEMORY,
@@ -51,6 +51,7 @@ ADVERSARY = Adversary(
     own_motion_share=0.0,
     reading_weight=0.5,
     speed_weight=0.25,
+    change_weight=0.0,
     told_frames=3,
     first_weight=0.3,
 )
@@ -473,6 +474,29 @@ def test_a_step_weighs_the_error_as_its_stage_says(monkeypatch: pytest.MonkeyPat
         assert error(**{name: 9.0}) != pytest.approx(alike, rel=1e-3), name
     mouths = error(mouth_weight=9.0, round_weight=0.0)
     assert error(mouth_weight=9.0, round_weight=9.0) != pytest.approx(mouths, rel=1e-3)
+
+
+def test_a_step_counts_flicker_from_the_last_motion_frame_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the motion frames are the network's own, the frames behind them follow these."""
+    task = toy_task(own_motion_share=1.0, change_weight=3.0)
+    for parameter in task.learning_parameters().values():
+        parameter.requires_grad_(True)
+    task.made += 1.0
+    asked: list[tuple[Tensor, float]] = []
+
+    def spy(
+        error_NChw: Tensor, batch: Batch, lead_error_BChw: Tensor, *, change_weight: float
+    ) -> Tensor:
+        asked.append((lead_error_BChw, change_weight))
+        return error_NChw.square()
+
+    monkeypatch.setattr(adversarial_task, "squared_with_change", spy)
+    task.loss(numbered(0))
+    [(lead_error, weight)] = asked
+    torch.testing.assert_close(lead_error, torch.ones_like(lead_error), atol=1e-2, rtol=0)
+    assert weight == 3.0
 
 
 def test_the_critic_looks_at_mouth_and_eyes(monkeypatch: pytest.MonkeyPatch) -> None:

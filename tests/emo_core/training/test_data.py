@@ -25,7 +25,7 @@ from emo_core.training.clips import (
     load_clip,
     save_clip,
 )
-from emo_core.training.feeding import errors_of
+from emo_core.training.feeding import errors_of, squared_with_change
 from emo_core.training.generate import (
     SOUND_SECONDS,
     clip_utterance,
@@ -240,6 +240,24 @@ def test_errors_of_round_mouths_weigh_more() -> None:
     errors = errors_of(error, batch, mouth_weight=3.0, round_weight=2.0)
     weights = 3 * 6 + 3.0 * (1 + 2 + 1)
     assert float(errors["loss"]) == pytest.approx((1 + 3.0 * 2) / weights)
+
+
+def test_errors_that_flicker_count_more_than_those_that_stay() -> None:
+    shape = {"num_clips": 2, "num_frames": 3, "num_motion": 2, "window_margin": 2}
+    data = numbered_data(num_references=0)
+    batch = draw_batch(data, torch.Generator().manual_seed(1), is_consecutive=True, **shape)
+    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([True, False]))
+    error_BF = torch.tensor([[1.0, 1.0, -1.0], [2.0, 2.0, 0.0]])
+    lead_error_BChw = torch.tensor([9.0, 1.0])[:, None, None, None].expand(2, 4, 8, 8)
+    square = squared_with_change(
+        error_BF.flatten()[:, None, None, None].expand(6, 4, 8, 8),
+        batch,
+        lead_error_BChw,
+        change_weight=0.5,
+    )
+    # Changes of the film that begins: 0, 0, -2; of the other, behind its motion frames: 1, 0, -2.
+    expected = torch.tensor([1.0, 1.0, 1.0 + 0.5 * 4.0, 4.0 + 0.5 * 1.0, 4.0, 0.5 * 4.0])
+    assert torch.equal(square, expected[:, None, None, None].expand_as(square))
 
 
 def test_a_batch_without_other_pictures_refers_to_frames() -> None:
