@@ -1,7 +1,8 @@
-"""`train export`: what a finished run becomes."""
+"""`train`: what its commands leave behind."""
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from tiny import tiny_networks
@@ -11,6 +12,10 @@ from emo_core.__main__ import main
 from emo_core.checkpoints.emo import save_emo
 from emo_core.checkpoints.load import load_networks, load_vae, save_vae
 from emo_core.models.vae import VAE
+from emo_core.training.clips import save_clip
+from emo_core.training.generate import make_clip
+from emo_core.training.presets import LATENT_CHANNELS
+from emo_core.training.vae import initialise
 
 
 def test_a_finished_run_is_exported_with_another_audio_encoder(tmp_path: Path) -> None:
@@ -43,3 +48,28 @@ def test_a_finished_run_is_exported_with_another_audio_encoder(tmp_path: Path) -
         for name, value in exported_vae.state_dict().items():
             torch.testing.assert_close(value, vae.state_dict()[name], atol=1e-3, rtol=1e-3)
     assert (tmp_path / "export" / "loras" / "emo_demo_lora.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "learning"), [("--decoder-of", {"decoder"}), ("--begin", {"encoder", "decoder"})]
+)
+def test_a_vae_goes_on_by_its_decoder_or_by_both_halves(
+    tmp_path: Path, option: str, learning: set[str]
+) -> None:
+    clip = make_clip("train", 0, num_frames=2, num_references=0, fps=25.0, size=64)
+    save_clip(clip, tmp_path / "clip_000000.safetensors")
+    torch.manual_seed(0)
+    vae = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
+    initialise(vae)
+    save_vae(vae, tmp_path / "vae.safetensors", dtype=torch.float32)
+    command = ["train", "vae", "--clips", str(tmp_path), option, str(tmp_path / "vae.safetensors")]
+    command += ["--steps", "2", "--batch", "2", "--out", str(tmp_path / "run")]
+
+    assert main(command) == 0
+    later = load_vae(tmp_path / "run" / "vae.safetensors", scale=1.0)
+    moved = {
+        name.split(".")[0]
+        for name, value in later.net.state_dict().items()
+        if not torch.equal(value, vae.net.state_dict()[name])
+    }
+    assert moved == learning
