@@ -1,14 +1,14 @@
 """Adversarial training as a task of the loop: a few steps with little or no guidance.
 
 The film's true frames are noised to one of the levels that a sampler of few steps visits. The
-network's one guess at the clean frames must be near the true ones, above all where the face is,
-look true to a critic that sees each frame, its change from the one before, the reference and how
-the mouth should be, and show a resting `LatentReader` the mouth and expression that the truth
-has, and the head speed that was asked for, from the last motion frame on. At times the noised
-frames come from the network's own steps before, and the motion frames from what it made of them
-when they were last a lesson, so that it learns to mend what it got wrong there. Films that it
-began from pure noise go another way than the data's; critic and reader judge them, and the truth
-only right behind the motion frames, which tell the way.
+network's one guess at the clean frames must be near the true ones, above all where the face is, and
+change from frame to frame as they do, look true to a critic that sees each frame, its change from
+the one before, the reference and how the mouth should be, and show a resting `LatentReader` the
+mouth and expression that the truth has, and the head speed that was asked for, from the last motion
+frame on. At times the noised frames come from the network's own steps before, and the motion frames
+from what it made of them when they were last a lesson, so that it learns to mend what it got wrong
+there. Films that it began from pure noise go another way than the data's; critic and reader judge
+them, and the truth only right behind the motion frames, which tell the way.
 
 Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
 (arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's

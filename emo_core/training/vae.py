@@ -144,13 +144,15 @@ class VAETask:
         device = next(self.network.parameters()).device
         target = self._crops(generator, num=self.batch - self.num_guessed).to(device) * 2.0 - 1.0
         latents = self.vae.net.encoder(target)
-        scalars = {}
+        scalars, of_latents = {}, 0.0
         if self.is_new:
             # The decoder's clamp holds latents within 3; a standard deviation of 1 uses that range.
             scalars["spread"] = latents.float().std()
             of_latents = 0.02 * (scalars["spread"] - 1.0).square()
-        else:
-            scalars["moved"] = self._moved(target, latents)
+        elif self.encoder_before is not None:
+            with torch.no_grad():
+                before = self.encoder_before.to(device)(target)
+            scalars["moved"] = (latents.float() - before.float()).abs().mean()
             of_latents = HOLD * scalars["moved"]
         if self.num_guessed:
             guessed, meant = self._guessed_crops(generator)
@@ -172,14 +174,6 @@ class VAETask:
         factor = self.sight.after(of_critic) * CRITIC_WEIGHT * balance(*lengths)
         total = loss + factor * of_maker + of_critic + of_latents
         return {"loss": total, **scalars, "critic": of_critic, "factor": factor}
-
-    def _moved(self, crops: Tensor, latents: Tensor) -> Tensor:
-        """Return how far latents of crops are from those of the encoder before, in the mean."""
-        if self.encoder_before is None:
-            return latents.new_zeros(())
-        with torch.no_grad():
-            before = self.encoder_before.to(crops.device)(crops)
-        return (latents.float() - before.float()).abs().mean()
 
     def show(self, folder: Path, name: str) -> None:
         frames = self.frames_NHWC[:: max(1, len(self.frames_NHWC) // 8)][:8].float() / 255.0

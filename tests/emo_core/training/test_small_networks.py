@@ -15,6 +15,7 @@ from emo_core.config import FrontEndConfig
 from emo_core.models.vae import VAE
 from emo_core.training import front_end
 from emo_core.training import vae as vae_task
+from emo_core.training.balance import BLIND_LOSS, SEEING
 from emo_core.training.clips import save_clip
 from emo_core.training.front_end import (
     CROP_STEPS,
@@ -24,6 +25,7 @@ from emo_core.training.front_end import (
     stretched,
 )
 from emo_core.training.generate import clip_utterance, make_clip
+from emo_core.training.guesses import Guesses
 from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import VAETask, initialise
 
@@ -101,6 +103,40 @@ def test_both_halves_of_a_vae_go_on_and_latents_stay_where_they_are_held(
             changes.append((vae.net.encoder(crops) - before.encoder(crops)).abs().mean())
     free, held = changes
     assert 0.0 < held < 0.5 * free
+
+
+def test_a_critic_of_pictures_pulls_as_far_as_it_sees(clips: Path) -> None:
+    torch.manual_seed(0)
+    vae = VAE(scale=1.0, latent_channels=8)
+    initialise(vae)
+    factors = []
+    for usual_loss in (BLIND_LOSS + 1.0, BLIND_LOSS - 2.0 * SEEING):
+        task = VAETask(clips, batch=2, begin=vae)
+        task.sight.usual_loss = usual_loss
+        factors.append(float(task.loss(torch.Generator().manual_seed(1))["factor"].detach()))
+    blind, seeing = factors
+    assert blind == 0.0 < seeing
+
+
+def test_held_latents_meet_more_noise_and_fewer_guesses(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    vae = VAE(scale=1.0, latent_channels=8)
+    initialise(vae)
+    guesses = Guesses(
+        torch.zeros(1, 8, 16, 16).half(), torch.zeros(1).long(), torch.zeros(1).long()
+    )
+    monkeypatch.setattr(
+        vae.net.encoder, "forward", lambda crops: crops.new_zeros(len(crops), 8, 8, 8)
+    )
+    seen: list[torch.Tensor] = []
+    vae.net.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    for rests, spread, num_guessed in ((True, 0.06, 4), (False, 0.1, 2)):
+        task = VAETask(clips, batch=8, begin=vae, is_encoder_resting=rests, guesses=guesses)
+        assert task.num_guessed == num_guessed
+        task.loss(torch.Generator().manual_seed(1))
+        assert float(seen.pop().std()) == pytest.approx(spread, rel=0.1)
 
 
 def test_the_front_end_learns_to_hear(tmp_path: Path) -> None:
