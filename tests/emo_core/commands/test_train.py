@@ -58,7 +58,7 @@ def test_a_vae_goes_on_by_its_decoder_or_by_both_halves(
 ) -> None:
     clip = make_clip("train", 0, num_frames=2, num_references=0, fps=25.0, size=64)
     save_clip(clip, tmp_path / "clip_000000.safetensors")
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     vae = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
     initialise(vae)
     save_vae(vae, tmp_path / "vae.safetensors", dtype=torch.float32)
@@ -73,3 +73,5 @@ def test_a_vae_goes_on_by_its_decoder_or_by_both_halves(
         if not torch.equal(value, vae.net.state_dict()[name])
     }
     assert moved == learning
+    for name, value in later.net.state_dict().items():
+        torch.testing.assert_close(value, vae.net.state_dict()[name], atol=1e-2, rtol=0)

@@ -27,7 +27,7 @@ from emo_core.training.front_end import (
 from emo_core.training.generate import clip_utterance, make_clip
 from emo_core.training.guesses import Guesses
 from emo_core.training.loop import LoopSettings, fit
-from emo_core.training.vae import VAETask, initialise
+from emo_core.training.vae import CROP, VAETask, initialise
 
 SHORT = LoopSettings(steps=10, learning_rate=1e-4, warmup_steps=2, ema_decay=0.5, is_bfloat16=False)
 
@@ -116,6 +116,29 @@ def test_a_critic_of_pictures_pulls_as_far_as_it_sees(clips: Path) -> None:
         factors.append(float(task.loss(torch.Generator().manual_seed(1))["factor"].detach()))
     blind, seeing = factors
     assert blind == 0.0 < seeing
+
+
+def test_a_vae_that_goes_on_looks_at_mouths_more_often(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vae_task, "MOUTH_SHARE", 0.0)
+    monkeypatch.setattr(vae_task, "LATER_MOUTH_SHARE", 1.0)
+
+    def share_with_mouth(task: VAETask) -> float:
+        generator = torch.Generator().manual_seed(1)
+        x0, y0, x1, y1 = (128 * task.mouth_boxes_N4[0]).tolist()
+        places = [task._place(0, generator) for _ in range(40)]
+        held = [
+            top <= y0 and y1 <= top + CROP and left <= x0 and x1 <= left + CROP
+            for top, left in places
+        ]
+        return sum(held) / len(held)
+
+    assert share_with_mouth(VAETask(clips, batch=2)) < 0.5
+    vae = VAE(scale=1.0, latent_channels=8)
+    for rests in (True, False):
+        task = VAETask(clips, batch=2, begin=vae, is_encoder_resting=rests)
+        assert share_with_mouth(task) == 1.0
 
 
 def test_held_latents_meet_more_noise_and_fewer_guesses(
