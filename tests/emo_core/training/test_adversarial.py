@@ -480,24 +480,26 @@ def test_a_step_counts_flicker_from_the_last_motion_frame_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where the motion frames are the network's own, the frames behind them follow these."""
-    task = toy_task(own_motion_share=1.0, change_weight=3.0)
-    for parameter in task.learning_parameters().values():
-        parameter.requires_grad_(True)
-    task.made += 1.0
     asked: list[tuple[Tensor, float]] = []
 
     def spy(
         error_NChw: Tensor, batch: Batch, lead_error_BChw: Tensor, *, change_weight: float
     ) -> Tensor:
         asked.append((lead_error_BChw, change_weight))
-        return 0.0 * error_NChw
+        return change_weight * error_NChw.square()
+
+    def error(change_weight: float) -> float:
+        task = toy_task(own_motion_share=1.0, change_weight=change_weight)
+        for parameter in task.learning_parameters().values():
+            parameter.requires_grad_(True)
+        task.made += 1.0
+        return float(task.loss(numbered(0))["error"].detach())
 
     monkeypatch.setattr(adversarial_task, "squared_with_change", spy)
-    losses = task.loss(numbered(0))
-    [(lead_error, weight)] = asked
-    torch.testing.assert_close(lead_error, torch.ones_like(lead_error), atol=1e-2, rtol=0)
-    assert weight == 3.0
-    assert float(losses["error"].detach()) == 0.0
+    assert error(3.0) == pytest.approx(3.0 * error(1.0))
+    for (lead_error, weight), expected in zip(asked, (3.0, 1.0), strict=True):
+        torch.testing.assert_close(lead_error, torch.ones_like(lead_error), atol=1e-2, rtol=0)
+        assert weight == expected
 
 
 def test_the_critic_looks_at_mouth_and_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
