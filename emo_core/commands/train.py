@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 import torch
@@ -320,4 +321,5 @@ def _adjusted(training: Training, options: argparse.Namespace) -> Training:
 
 
 def _fit(task: Task, training: Training, options: argparse.Namespace) -> None:
-    fit(task, training.loop, options.out, resume=options.resume)
+    if not fit(task, training.loop, options.out, resume=options.resume):
+        sys.exit()  # Another process that learned along keeps the result.

@@ -5,7 +5,8 @@ by accelerate, gradient clipping, warm-up and cosine decay, a moving average of 
 checkpoints to resume from, a progress bar, and pictures to look at.
 
 A run's folder holds `state.pt` (everything needed to resume, tensors only), `log.csv`, and
-whatever the task shows in `samples/`.
+whatever the task shows in `samples/`. Several processes may learn as one (`together`); then the
+first one writes all that, and its log tells of its own batches.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..precision import is_half_slow
+from .together import average_gradients, begin_alike
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +79,15 @@ class LoopSettings:
     """Whether networks compute in bfloat16 where that is safe, and not slower than float32."""
 
 
-def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = False) -> None:
+def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = False) -> bool:
     """Train `task` and leave its averaged weights in it.
 
     Args:
         folder: of the run. Must not hold an earlier run unless `resume` is set.
         resume: go on from `folder`'s last checkpoint, where there is one.
+
+    Returns:
+        Whether this is the process that keeps the result: the first of those that learn as one.
 
     Raises:
         InputError: the folder holds another run, or one of another shape.
@@ -122,6 +127,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
     average.to(accelerator.device)
 
     first_step = 0
+    begin_alike(parameters, accelerator)
     if state_path.exists():
         first_step = _restore(state_path, named, optimizer, average)
         logger.info("resumed %s at step %d", folder, first_step)
@@ -133,19 +139,26 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
         desc=folder.name,
         unit="step",
         mininterval=5.0,
+        disable=not accelerator.is_main_process,
     )
     log = _Log(folder / "log.csv", every=20)
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = group["factor"] * learning_rate_at(step, settings)
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        seed = settings.seed * 1_000_003 + step
+        generator = torch.Generator().manual_seed(
+            seed * accelerator.num_processes + accelerator.process_index
+        )
         with autocast():
             scalars = task.loss(generator)
         accelerator.backward(scalars["loss"])
+        average_gradients(parameters, accelerator)
         accelerator.clip_grad_norm_(parameters, settings.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
         average.step(parameters)
+        if not accelerator.is_main_process:
+            continue
         mean = log.add(step, scalars)
         if mean is not None:
             progress.set_postfix({name: f"{value:.4f}" for name, value in mean.items()})
@@ -162,6 +175,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
             average.restore(parameters)
             shown_at = now
     average.copy_to(parameters)
+    return accelerator.is_main_process
 
 
 def show_correlations(path: Path, labels: Sequence[str], read_NS: Tensor, true_NS: Tensor) -> None:
