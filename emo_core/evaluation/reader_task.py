@@ -94,7 +94,7 @@ class ReaderTask:
         is_clean = torch.rand(len(pixels), generator=generator) < CLEAN_SHARE
         pixels = torch.where(is_clean[:, None, None, None], pixels, wear(pixels, generator))
 
-        reading = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        reading = self.network(pixels)
         mouth = functional.smooth_l1_loss(
             reading.mouth_open_N, self.mouth_open_PK[person, picture], beta=0.05
         )

@@ -42,7 +42,6 @@ from .feeding import (
     Reading,
     errors_of,
     film_rows,
-    packed,
     sample_frames,
     squared_with_change,
 )
@@ -205,7 +204,7 @@ class AdversarialTask:
                 before = self.levels[place - step].to(frames.device)
                 signal, spread = self._signal_and_spread(before, batch)
                 with torch.no_grad():
-                    noisy = packed(signal * clean + spread * noise)
+                    noisy = signal * clean + spread * noise
                     prediction = self.networks.backbone(noisy, before, conditions).float()
                 clean = signal * noisy - spread * prediction
                 noise = torch.randn(frames.shape, generator=generator).to(frames.device)
@@ -215,7 +214,7 @@ class AdversarialTask:
             is_free = torch.rand(num_clips, generator=generator) < self.adversary.free_share
             levels = torch.where(is_free, free, grid).to(frames.device)
         signal, spread = self._signal_and_spread(levels, batch)
-        noisy = packed(signal * clean + spread * noise)
+        noisy = signal * clean + spread * noise
         prediction = self.networks.backbone(noisy, levels, conditions).float()
         return Guess(
             frames=signal * noisy - spread * prediction,
@@ -353,4 +352,4 @@ def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:
     reference = batch.reference[:, None].expand_as(frames)
     signals = batch.face_signals[:, :, :NUM_MOUTH_SIGNALS, None, None].nan_to_num(0.0)
     signals = signals.expand(*frames.shape[:2], -1, *frames.shape[-2:])
-    return packed(torch.cat([frames, frames - before, reference, signals], dim=2).flatten(0, 1))
+    return torch.cat([frames, frames - before, reference, signals], dim=2).flatten(0, 1)

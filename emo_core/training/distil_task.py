@@ -27,7 +27,7 @@ from ..models.vae import VAE
 from ..pipeline import USUAL_SOLVER
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
-from .feeding import Feeder, errors_of, film_rows, packed
+from .feeding import Feeder, errors_of, film_rows
 from .latents import NUM_HELD_OUT, LatentClips
 from .lora import Adapter, adapted_twin, adapter_lora, merged
 from .stages import Feed
@@ -133,7 +133,7 @@ class DistilTask:
         errors = []
         for timestep, aim in zip(scheduler.timesteps, lesson.path_SNChw, strict=True):
             timestep = timestep.to(latents.device)
-            prediction = self.student(packed(latents), timestep, conditions).float()
+            prediction = self.student(latents, timestep, conditions).float()
             error = (prediction - jump_target(scheduler, latents, aim, timestep)).square()
             errors.append(errors_of(error, lesson.batch, mouth_weight=self.feed.mouth_weight))
             latents = scheduler.step(prediction.detach(), timestep, latents).prev_sample

@@ -83,12 +83,12 @@ class Feeder:
             chance = torch.rand(num_clips, generator=generator).to(batch.frames.device)
             keeps_reference = chance >= feed.reference_dropout
             keeps_audio = chance >= feed.reference_dropout + feed.audio_dropout
-        reference = self.networks.reference_net(packed(batch.reference))
+        reference = self.networks.reference_net(batch.reference)
         motion = None
         if feed.is_temporal:
             noise = torch.randn(batch.motion.shape, generator=generator).to(batch.motion)
             seen = batch.motion + (feed.motion_noise if is_dropping else 0.0) * noise
-            motion = self.networks.reference_net(packed(seen.flatten(0, 1)))
+            motion = self.networks.reference_net(seen.flatten(0, 1))
             keep = (~batch.begins_film_B).to(noise).repeat_interleave(batch.motion.shape[1])
             motion = {name: value * keep[:, None, None] for name, value in motion.items()}
         return Reading(
@@ -129,11 +129,6 @@ class Feeder:
             is_reference_kept_B=reading.is_reference_kept_B,
             is_audio_kept_B=reading.is_audio_kept_B,
         )
-
-
-def packed(images_NCHW: Tensor) -> Tensor:
-    """Channels last, which convolutions on a CPU prefer."""
-    return images_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def errors_of(
@@ -196,9 +191,7 @@ def sample_frames(
     """Sample a batch's frames (N, C, h, w) from noise, without guidance."""
     frames = batch.frames.flatten(0, 1)
     return denoise(
-        lambda latents, timestep, _: networks.backbone(
-            packed(latents), timestep, conditions
-        ).float(),
+        lambda latents, timestep, _: networks.backbone(latents, timestep, conditions).float(),
         torch.randn(frames.shape, generator=generator),
         scheduler=make_scheduler(networks.config.diffusion, solver=solver),
         steps=steps,

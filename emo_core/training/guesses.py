@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..precision import is_half_slow
 from ..sampling.schedule import make_scheduler, set_steps
 from .adversary import adversarial_stage
-from .feeding import Feeder, packed
+from .feeding import Feeder
 from .latents import Batch, LatentClips
 
 NUM_GUESSED_STEPS = 2
@@ -60,8 +60,6 @@ def guess_frames(
     networks: Networks, data: LatentClips, generator: torch.Generator, *, num_batches: int
 ) -> Guesses:
     """Have clips guessed by the last of the checkpoint's own steps, with its own guidance."""
-    for part in networks.parts().values():
-        part.to(memory_format=torch.channels_last)
     feeder = Feeder(networks, adversarial_stage(networks), data)
     sampling = networks.config.sampling
     scheduler = make_scheduler(networks.config.diffusion, solver=sampling.solver)
@@ -100,7 +98,7 @@ def _guess(
         alpha = scheduler.alphas_cumprod[level].float()
         signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        noisy = packed(signal * clean + spread * noise)
+        noisy = signal * clean + spread * noise
         known, unknown = (
             backbone(noisy, level.expand(CLIPS_OF_A_BATCH), half).float() for half in halves
         )

@@ -112,7 +112,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
         parameter.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
-    task.network.to(accelerator.device, memory_format=torch.channels_last)
+    task.network.to(accelerator.device)
     by_factor: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named.items():
         by_factor.setdefault(task.rate_factor(name), []).append(parameter)

@@ -14,7 +14,7 @@ from ..checkpoints.emo import Networks
 from ..models.vae import VAE
 from ..sampling.schedule import make_scheduler
 from ..video.stills import contact_sheet, save_image
-from .feeding import Feeder, errors_of, film_rows, packed, sample_frames
+from .feeding import Feeder, errors_of, film_rows, sample_frames
 from .latents import LatentClips
 from .stages import Stage, learning_parameters, rate_factor
 
@@ -60,7 +60,7 @@ class StageTask:
             (1 - alpha_N).sqrt()[:, None, None, None],
         )
         noise = torch.randn(frames.shape, generator=generator).to(frames.device)
-        noisy = packed(signal * frames + spread * noise)
+        noisy = signal * frames + spread * noise
         prediction = self.networks.backbone(noisy, levels, conditions).float()
         error = (prediction - (signal * noise - spread * frames)).square()
         return errors_of(

@@ -21,7 +21,7 @@ from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..sampling.denoising import denoise, guided
 from ..sampling.schedule import make_scheduler
-from .feeding import Feeder, Reading, packed
+from .feeding import Feeder, Reading
 from .latents import Batch
 
 
@@ -87,7 +87,7 @@ class Teacher:
         points: list[Tensor] = []
 
         def predict(latents: Tensor, timestep: Tensor, step_index: int) -> Tensor:
-            answers = [backbone(packed(latents), timestep, half) for half in halves]
+            answers = [backbone(latents, timestep, half) for half in halves]
             unconditional = answers[1] if len(answers) > 1 else None
             return guided(answers[0], unconditional, guidance=self.guidance)
 

@@ -49,7 +49,7 @@ class LineTask:
 
 
 def learn(folder: Path) -> None:
-    """What each of the two processes does: begin by a chance of its own, learn, say how it ended."""
+    """What each process does: begin by a chance of its own, learn, say how it ended."""
     rank = int(os.environ["RANK"])
     torch.manual_seed(7 if rank == 0 else 8)
     task = LineTask(num_halves=1)
@@ -64,13 +64,14 @@ def test_two_processes_learn_as_one_that_reads_both_their_batches(tmp_path: Path
     assert fit(alone, SETTINGS, tmp_path / "alone")
     at_first = {name: value.detach().clone() for name, value in alone.learning_parameters().items()}
 
+    environment = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
         [sys.executable, *command, __file__, str(tmp_path)],
         check=True,
         cwd=ROOT,
         timeout=240,
-        env=os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ | environment,
     )
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert (first["keeps"], second["keeps"]) == (True, False)
