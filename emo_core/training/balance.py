@@ -59,10 +59,11 @@ class UsualLengths:
                 self.lengths[name] = MEMORY * usual + (1.0 - MEMORY) * new
 
     def factor(self, name: str) -> Tensor | float:
-        """Return what makes a loss' usual gradient as long as the main's; 0 before any was
+        """Return what makes a loss' usual gradient as long as the main's; 0 before both were
         measured."""
-        known = self.lengths
-        return balance(known[self.main], known[name]) if name in known else 0.0
+        if name not in self.lengths or self.main not in self.lengths:
+            return 0.0
+        return balance(self.lengths[self.main], self.lengths[name])
 
 
 class Sight:

@@ -26,14 +26,11 @@ from tqdm import tqdm
 from ..audio.encoder import normalized
 from ..audio.front_end import SAMPLE_RATE_HZ, STEP_SAMPLES, FrontEnd
 from ..synthetic.voices import ARTICULATION_CHANNELS, articulation
-from .generate import SOUND_SECONDS, clip_utterance
+from .generate import FIRST_ENCODER_VOICE, SOUND_SECONDS, clip_utterance
 from .loop import show_correlations
 
 CROP_STEPS = 100
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
-FIRST_VOICE = 7000
-"""Clips should have lower numbers, so that the encoder is as unsure of their voices as of users',
-when the networks learn from them."""
 LARGEST_STRETCH = 0.15
 """Of lessons, in natural logarithms: slower and deeper voices, quicker and higher ones."""
 
@@ -56,7 +53,7 @@ class FrontEndTask:
         )
         self.batch = batch
         self.sound_BN, self.shapes_BTA = _voices(
-            "train", range(FIRST_VOICE, FIRST_VOICE + num_voices)
+            "train", range(FIRST_ENCODER_VOICE, FIRST_ENCODER_VOICE + num_voices)
         )
         self.held_out = _voices("validation", range(num_held_out))
 

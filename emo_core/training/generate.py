@@ -17,6 +17,7 @@ import torch
 import torchaudio
 from tqdm import tqdm
 
+from ..errors import InputError
 from ..face.motion import angular_speed, rotation_matrices
 from ..synthetic.drawing import FaceState, draw, face_box, mouth_box
 from ..synthetic.expression import expressive
@@ -41,6 +42,9 @@ RESTING_SHARE = 0.6
 RHYTHM_SHARE = 0.1
 MANNER_SHARES = (0.8, 0.1, 0.1)
 """Of the other voices, in the order of MANNERS."""
+FIRST_ENCODER_VOICE = 7000
+"""From this number on the train split's voices teach the audio encoder, and no clip has them: the
+networks should meet an encoder that is as unsure of the clips' voices as of users'."""
 VOICE, EXPRESSION = 9, 10
 """What a clip's chance of these begins with, apart from all other."""
 
@@ -159,6 +163,7 @@ def generate_clips(
     folder: Path,
     *,
     split: str,
+    first: int = 0,
     num_clips: int,
     num_frames: int,
     num_references: int,
@@ -166,7 +171,20 @@ def generate_clips(
     size: int,
     num_workers: int,
 ) -> None:
-    """Fill `folder` with clips 0..num_clips-1; those already there are kept."""
+    """Fill `folder` with `num_clips` clips from number `first` on; those already there are kept.
+
+    Raises:
+        InputError: clips of these numbers would have voices that teach the audio encoder, or there
+            are none of them.
+    """
+    if first < 0:
+        raise InputError(f"data: the first clip's number is {first}; expected 0 or more.")
+    if split == "train" and first + num_clips > FIRST_ENCODER_VOICE:
+        raise InputError(
+            f"data: clips {first} to {first + num_clips - 1} of the train split; numbers from "
+            f"{FIRST_ENCODER_VOICE} on are voices that the audio encoder learns from, which no "
+            "clip should have. Make fewer clips or begin earlier."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     make = partial(
         _make_file,
@@ -178,6 +196,6 @@ def generate_clips(
         size=size,
     )
     with ProcessPoolExecutor(num_workers) as pool:
-        done = pool.map(make, range(num_clips), chunksize=4)
+        done = pool.map(make, range(first, first + num_clips), chunksize=4)
         for _ in tqdm(done, total=num_clips, desc=f"{split} clips", unit="clip"):
             pass

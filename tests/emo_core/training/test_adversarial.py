@@ -148,6 +148,12 @@ def test_a_batch_that_asks_nothing_of_a_loss_does_not_let_it_take_over() -> None
     assert float(usual.factor("critic")) == pytest.approx(1.0, rel=1e-4)
 
 
+def test_nothing_pulls_before_the_error_was_measured() -> None:
+    usual, weight = UsualLengths("error"), torch.tensor([3.0, 4.0], requires_grad=True)
+    usual.measure({"error": 0.0 * weight.sum(), "critic": weight.square().sum()}, weight)
+    assert usual.factor("critic") == 0
+
+
 def test_a_critic_that_tells_nothing_does_not_pull() -> None:
     def loss(judgement: float) -> float:
         task = toy_task(reading_weight=0.0, speed_weight=0.0)

@@ -22,11 +22,13 @@ from emo_core.training.clips import (
     ARTICULATION_RATE_HZ,
     SOUND_RATE_HZ,
     TENSORS,
+    clip_paths,
     load_clip,
     save_clip,
 )
 from emo_core.training.feeding import errors_of, squared_with_change
 from emo_core.training.generate import (
+    FIRST_ENCODER_VOICE,
     SOUND_SECONDS,
     clip_utterance,
     generate_clips,
@@ -84,6 +86,24 @@ def test_other_files_are_no_clips(tmp_path: Path) -> None:
         load_clip(tmp_path / "clip_0.safetensors")
     with pytest.raises(InputError, match="holds no clip_"):
         encode_clips(tmp_path / "none", vae=VAE(scale=1.0), audio_encoder=None)
+
+
+def test_clips_of_later_numbers_are_those_numbers(tmp_path: Path) -> None:
+    generate_clips(tmp_path, split="train", first=3, num_clips=1, num_workers=1, **SMALL)
+    assert [path.name for path in clip_paths(tmp_path)] == ["clip_000003.safetensors"]
+    made = load_clip(tmp_path / "clip_000003.safetensors")
+    assert torch.equal(made.frames, make_clip("train", 3, **SMALL).frames)
+
+
+@pytest.mark.parametrize(("first", "num_clips"), [(FIRST_ENCODER_VOICE - 1, 2), (-1, 1)])
+def test_clips_never_have_voices_of_the_audio_encoder(
+    tmp_path: Path, first: int, num_clips: int
+) -> None:
+    with pytest.raises(InputError, match="data: .* number"):
+        generate_clips(
+            tmp_path, split="train", first=first, num_clips=num_clips, num_workers=1, **SMALL
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_latents_of_a_checkpoint_get_its_scale(tmp_path: Path) -> None:

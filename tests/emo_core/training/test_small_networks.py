@@ -19,12 +19,11 @@ from emo_core.training.balance import BLIND_LOSS, SEEING
 from emo_core.training.clips import save_clip
 from emo_core.training.front_end import (
     CROP_STEPS,
-    FIRST_VOICE,
     LARGEST_STRETCH,
     FrontEndTask,
     stretched,
 )
-from emo_core.training.generate import clip_utterance, make_clip
+from emo_core.training.generate import FIRST_ENCODER_VOICE, clip_utterance, make_clip
 from emo_core.training.guesses import Guesses
 from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import CROP, VAETask, initialise
@@ -189,11 +188,11 @@ def test_the_front_end_hears_voices_such_as_the_clips() -> None:
     encoder = FrontEnd(config)
     task = FrontEndTask(encoder, num_voices=12, num_held_out=1, batch=2)
     assert task.front_end is encoder
-    manners = [clip_utterance("train", FIRST_VOICE + place).manner for place in range(12)]
+    manners = [clip_utterance("train", FIRST_ENCODER_VOICE + place).manner for place in range(12)]
     assert set(manners) - {"plain"}, "all of these voices are plain: take more"
     for index in range(12):
         clip = make_clip(
-            "train", FIRST_VOICE + index, num_frames=1, num_references=0, fps=25.0, size=16
+            "train", FIRST_ENCODER_VOICE + index, num_frames=1, num_references=0, fps=25.0, size=16
         )
         torch.testing.assert_close(task.sound_BN[index], normalized(clip.waveform))
         torch.testing.assert_close(task.shapes_BTA[index], clip.articulation)
