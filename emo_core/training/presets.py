@@ -21,7 +21,7 @@ from .loop import LoopSettings
 LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: the VAE is small and young, so it has less to squeeze."""
 FRONT_END = FrontEndConfig(num_returned_layers=3)
-SAMPLING = SamplingConfig(width=128, height=128, clip_overlap=1, steps=10, guidance=2.0)
+SAMPLING = SamplingConfig(width=128, height=128, clip_overlap=2, steps=10, guidance=2.0)
 """Until adversarial training, which asks for fewer steps. Ten of DPM-Solver++ are as twenty."""
 
 
@@ -95,8 +95,8 @@ ADVERSARIAL = Training(
 )
 ADVERSARY = Adversary(
     steps=4,
-    guidance=1.75,
-    audio_scale=1.25,
+    guidance=1.0,
+    audio_scale=1.0,
     critic_weight=0.2,
     critic_focus=2.0,
     critic_factor=3.0,
