@@ -12,7 +12,13 @@ from emo_core.training.loop import LoopSettings, fit
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = LoopSettings(
-    steps=6, learning_rate=0.05, warmup_steps=1, ema_decay=0.5, is_bfloat16=False, seed=3
+    steps=6,
+    learning_rate=0.05,
+    warmup_steps=1,
+    ema_decay=0.5,
+    is_bfloat16=False,
+    seed=3,
+    max_gradient_norm=2.0,
 )
 
 
