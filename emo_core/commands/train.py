@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -257,6 +258,11 @@ def _guess(options: argparse.Namespace) -> None:
 
 
 def _train_reader(options: argparse.Namespace) -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "train reader: started as one of several processes; expected one, as it draws its "
+            "faces first. Start it without torchrun."
+        )
     training = _adjusted(READER_TRAINING, options)
     train_reader(
         options.out,

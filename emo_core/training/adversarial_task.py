@@ -327,8 +327,7 @@ class AdversarialTask:
         sampling = dataclasses.replace(
             config.sampling, steps=adversary.steps, guidance=adversary.guidance, solver=SOLVER
         )
-        backbone = dataclasses.replace(config.backbone, audio_scale=adversary.audio_scale)
-        config = dataclasses.replace(config, sampling=sampling, backbone=backbone)
+        config = dataclasses.replace(config, sampling=sampling)
         return dataclasses.replace(self.networks, config=config)
 
 

@@ -17,8 +17,6 @@ class Adversary:
     guidance: float
     """That the finished checkpoint asks for; 1 is none. It learns without, but for the few batches
     in which conditions are left out."""
-    audio_scale: float
-    """How much the finished checkpoint lets the voice count. It learns with 1."""
     critic_weight: float
     """Length of the critic's gradient in the last layer, over that of the error."""
     critic_focus: float

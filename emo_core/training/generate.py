@@ -174,8 +174,8 @@ def generate_clips(
     """Fill `folder` with `num_clips` clips from number `first` on; those already there are kept.
 
     Raises:
-        InputError: clips of these numbers would have voices that teach the audio encoder, or there
-            are none of them.
+        InputError: `first` is negative, or some clips would have voices that teach the audio
+            encoder.
     """
     if first < 0:
         raise InputError(f"data: the first clip's number is {first}; expected 0 or more.")

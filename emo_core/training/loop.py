@@ -113,6 +113,7 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
     for parameter in parameters:
         parameter.requires_grad_(True)
     task.network.to(accelerator.device)
+    begin_alike(parameters, accelerator)
     by_factor: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named.items():
         by_factor.setdefault(task.rate_factor(name), []).append(parameter)
@@ -127,7 +128,6 @@ def fit(task: Task, settings: LoopSettings, folder: Path, *, resume: bool = Fals
     average.to(accelerator.device)
 
     first_step = 0
-    begin_alike(parameters, accelerator)
     if state_path.exists():
         first_step = _restore(state_path, named, optimizer, average)
         logger.info("resumed %s at step %d", folder, first_step)

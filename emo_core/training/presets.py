@@ -96,7 +96,6 @@ ADVERSARIAL = Training(
 ADVERSARY = Adversary(
     steps=4,
     guidance=1.0,
-    audio_scale=1.0,
     critic_weight=0.2,
     critic_focus=2.0,
     critic_factor=3.0,

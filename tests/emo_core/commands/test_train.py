@@ -75,3 +75,12 @@ def test_a_vae_goes_on_by_its_decoder_or_by_both_halves(
     assert moved == learning
     for name, value in later.net.state_dict().items():
         torch.testing.assert_close(value, vae.net.state_dict()[name], atol=1e-2, rtol=0)
+
+
+def test_the_reader_of_faces_refuses_to_learn_in_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "reader", "--people", "1", "--out", str(tmp_path / "reader")]) != 0
+    assert "without torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "reader").exists()
