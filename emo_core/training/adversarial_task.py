@@ -4,11 +4,11 @@ The film's true frames are noised to one of the levels that a sampler of few ste
 network's one guess at the clean frames must be near the true ones, above all where the face is, and
 change from frame to frame as they do, look true to a critic that sees each frame, its change from
 the one before, the reference and how the mouth should be, and show a resting `LatentReader` the
-mouth and expression that the truth has, and the head speed that was asked for, from the last motion
-frame on. At times the noised frames come from the network's own steps before, and the motion frames
-from what it made of them when they were last a lesson, so that it learns to mend what it got wrong
-there. Films that it began from pure noise go another way than the data's; critic and reader judge
-them, and the truth only right behind the motion frames, which tell the way.
+mouth, the expression and the person that the truth has, and the head speed that was asked for, from
+the last motion frame on. At times the noised frames come from the network's own steps before, and
+the motion frames from what it made of them when they were last a lesson, so that it learns to mend
+what it got wrong there. Films that it began from pure noise go another way than the data's; critic
+and reader judge them, and the truth only right behind the motion frames, which tell the way.
 
 Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
 (arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's
@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from ..checkpoints.emo import Networks
 from ..errors import InputError
@@ -138,7 +139,11 @@ class AdversarialTask:
         made, true = guess.frames, batch.frames.flatten(0, 1)
         lead_error = fed.motion[:, -1] - batch.motion[:, -1]
         square = squared_with_change(
-            made - true, batch, lead_error, change_weight=self.adversary.change_weight
+            made - true,
+            batch,
+            lead_error,
+            change_weight=self.adversary.change_weight,
+            lead_weight=self.adversary.lead_weight,
         )
         errors = errors_of(
             self._error_weight(batch, guess) * square,
@@ -161,10 +166,12 @@ class AdversarialTask:
         )
         of_reader = self._face_error(fed, guess, seen, reading)
         of_speed = self._speed_error(fed, guess, seen, lead, reading)
+        of_likeness = self._likeness_error(fed, seen, with_reading_noise(true, generator), reading)
         pulls = {
             "critic": (self.adversary.critic_weight * self.sight.after(of_critic), of_maker),
             "reader": (self.adversary.reading_weight, of_reader),
             "speed": (self.adversary.speed_weight, of_speed),
+            "likeness": (self.adversary.likeness_weight, of_likeness),
         }
         if guess.is_tied:
             losses = {"error": errors["loss"]} | {name: loss for name, (_, loss) in pulls.items()}
@@ -178,6 +185,7 @@ class AdversarialTask:
             "critic": of_critic,
             "reading": of_reader,
             "speed": of_speed,
+            "likeness": of_likeness,
         }
 
     def guess(
@@ -292,6 +300,27 @@ class AdversarialTask:
         is_led_BF = torch.ones_like(errors_BF)
         is_led_BF[:, 0] = (~fed.begins_film_B).to(errors_BF)
         return (is_led_BF * errors_BF).mean()
+
+    def _likeness_error(
+        self, fed: Batch, seen: Tensor, true_seen: Tensor, reading: Reading
+    ) -> Tensor:
+        """How far each frame's likeness is from the mean one of the true frames; 0 where nobody
+        was shown.
+
+        Args:
+            seen, true_seen: the guess and the truth as the reader sees them, (N, C, h, w).
+        """
+        num_frames = fed.frames.shape[1]
+        region = adaptive_avg_pool2d(fed.region, seen.shape[-2:])
+        region = region.repeat_interleave(num_frames, dim=0)
+        made_BFD, true_BFD = (
+            self.reader.read_likeness(latents, region).unflatten(0, (-1, num_frames))
+            for latents in (seen, true_seen)
+        )
+        error_BF = 1.0 - (made_BFD * normalize(true_BFD.mean(dim=1, keepdim=True), dim=-1)).sum(-1)
+        if reading.is_reference_kept_B is not None:
+            error_BF = error_BF * reading.is_reference_kept_B[:, None]
+        return error_BF.mean()
 
     def _signal_and_spread(self, levels_B: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Factors (N, 1, 1, 1) on clean frames and on noise."""

@@ -35,8 +35,13 @@ class Adversary:
     """Length of the reading's gradient in the last layer, over that of the error."""
     speed_weight: float
     """The same of what is read of head speed."""
+    likeness_weight: float
+    """The same of what is read of the person."""
     change_weight: float
     """How much a wrong change from one frame to the next counts beside a wrong frame."""
+    lead_weight: float
+    """How much more the change from the motion frames into a clip's first frame counts: clips meet
+    there, and a jump is seen."""
     told_frames: int
     """Frames after which motion frames tell nothing of the head's way any more."""
     first_weight: float
@@ -55,8 +60,8 @@ def adversarial_stage(networks: Networks) -> Stage:
         reference_dropout=0.03,
         audio_dropout=0.03,
         speed_dropout=0.1,
-        motion_dropout=0.4,
-        motion_noise=0.15,
+        motion_dropout=0.25,
+        motion_noise=0.05,
         mouth_weight=8.0,
         face_weight=2.0,
         eyes_weight=6.0,

@@ -163,19 +163,26 @@ def errors_of(
 
 
 def squared_with_change(
-    error_NChw: Tensor, batch: Batch, lead_error_BChw: Tensor, *, change_weight: float
+    error_NChw: Tensor,
+    batch: Batch,
+    lead_error_BChw: Tensor,
+    *,
+    change_weight: float,
+    lead_weight: float,
 ) -> Tensor:
     """Return squared errors, and `change_weight` times those of the change from the frame before:
     an error that stays is seen less than one that flickers.
 
     Args:
+        lead_weight: how much more than others the change into a clip's first frame counts.
         lead_error_BChw: error of the last motion frames. A film's first frame has none before it.
     """
     error_BFChw = error_NChw.unflatten(0, batch.frames.shape[:2])
     begins_B111 = batch.begins_film_B[:, None, None, None]
     lead_BChw = torch.where(begins_B111, error_BFChw[:, 0], lead_error_BChw)
-    change_BFChw = torch.cat([lead_BChw[:, None], error_BFChw], dim=1).diff(dim=1)
-    return error_NChw.square() + change_weight * change_BFChw.square().flatten(0, 1)
+    change_BFChw = torch.cat([lead_BChw[:, None], error_BFChw], dim=1).diff(dim=1).square()
+    change_BFChw[:, 0] *= lead_weight
+    return error_NChw.square() + change_weight * change_BFChw.flatten(0, 1)
 
 
 @torch.no_grad()

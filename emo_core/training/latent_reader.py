@@ -1,16 +1,19 @@
-"""A small network that reads mouth, expression and head speed off latents, and so tells a film's
-maker what its mouths say and how fast its heads turn.
+"""A small network that reads mouth, expression, head speed and likeness off latents, and so tells a
+film's maker what its mouths say, how fast its heads turn and whether they are still one person's.
 
-What squared errors of latents cannot ask for where the head's way is anyone's guess: that the
-mouth is open when the voice opens it, wherever it is in the picture, and that the head is as fast
-as was asked, whichever way it goes. The reader is taught on true frames only, varied a little, and
-rests while it teaches. It is another network than the reader of pictures that evaluation measures
-with, which takes no part in training.
+What squared errors of latents cannot ask for where the head's way is anyone's guess: that the mouth
+is open when the voice opens it, wherever it is in the picture, that the head is as fast as was
+asked, whichever way it goes, and that it is the reference's. The reader is taught on true frames
+only, varied a little, and rests while it teaches. It is another network than the reader of pictures
+that evaluation measures with, which takes no part in training.
 
 Source: a resting expert that judges lips, as in Wav2Lip (Prajwal et al., arXiv 2008.10010); there
-it says whether sound and lips agree, here what the lips do, since generated data know it.
+it says whether sound and lips agree, here what the lips do, since generated data know it. Likeness
+is learned as in CLIP (Radford et al., arXiv 2103.00020): of many pictures, find the one that shows
+the same person.
 
-Letters: N images, P pictures that belong together, C channels, h and w of latents, S signals.
+Letters: N images, P pictures that belong together, C channels, h and w of latents, S signals, D
+numbers of a likeness.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
 
 from ..checkpoints.emo import check_fits
+from ..face.region import boxes_to_mask
 from ..files.read import read_tensors
 from ..synthetic.articulation import ARTICULATION_CHANNELS
 from .latents import FACE_SIGNALS, NUM_HELD_OUT, LatentClips
@@ -45,6 +50,14 @@ FARTHEST_SHIFT = 2
 GAINS = (0.8, 1.2)
 OFFSET = 0.3
 """Of whole channels of a lesson: skins and lights that the people do not have."""
+LIKENESS_SIZE = 32
+"""D."""
+TEMPERATURE = 0.1
+"""Cosines are divided by it, so that strangers have to be well apart."""
+LIKENESS_WEIGHT = 0.2
+"""Of its loss beside squared errors of signals, whose weights it does not share."""
+LIKENESS_GROWTH = 0.1
+"""How much the boxes of faces are widened, in fractions of their size."""
 SIGNAL_WEIGHTS = torch.tensor([2.0, 1.0, 0.25, 0.5, 0.5, 1.0, 1.0, 0.25, 0.1, 0.1, 0.25])
 """Of the squared errors, in the order of FACE_SIGNALS. Roundness is read worst: with a correlation
 of 0.3 on unseen people."""
@@ -81,12 +94,13 @@ class Look(nn.Module):
 
 
 class LatentReader(nn.Module):
-    """Reads single frames, and pairs of frames that follow each other."""
+    """Reads single frames, pairs of frames that follow each other, and who it is."""
 
     def __init__(self, latent_channels: int) -> None:
         super().__init__()
         self.face = Look(latent_channels, len(FACE_SIGNALS))
         self.pair = Look(2 * latent_channels, 1)
+        self.person = Look(latent_channels, LIKENESS_SIZE)
 
     def read_face(self, latents_NChw: Tensor) -> Tensor:
         """Return FACE_SIGNALS (N, S)."""
@@ -96,6 +110,15 @@ class LatentReader(nn.Module):
         """Return the `speed_signal` (N,) of frames and those before them."""
         change = latents_NChw - before_NChw
         return self.pair(torch.cat([latents_NChw, change], dim=1))[:, 0]
+
+    def read_likeness(self, latents_NChw: Tensor, region_N1hw: Tensor) -> Tensor:
+        """Return what tells a person from others (N, D), of length 1: the product of two pictures'
+        is near 1 where they show the same.
+
+        Args:
+            region_N1hw: 1 where faces are looked for.
+        """
+        return normalize(self.person(region_N1hw * latents_NChw), dim=-1)
 
 
 def speed_signal(speed_deg_s: Tensor) -> Tensor:
@@ -144,8 +167,28 @@ def varied(latents_NPChw: Tensor, generator: torch.Generator, *, highest_noise: 
     return gain * moved + offset + highest_noise * chance[2, :, :, :1] * noise
 
 
+def face_region(boxes_NF4: Tensor, like_NChw: Tensor) -> Tensor:
+    """Return where the faces of some films are, (N, 1, h, w) of 0 and 1."""
+    height, width = like_NChw.shape[-2:]
+    return boxes_to_mask(boxes_NF4, height=height, width=width, growth=LIKENESS_GROWTH)[:, None]
+
+
+def stranger_loss(one_ND: Tensor, other_ND: Tensor, person_N: Tensor) -> Tensor:
+    """Return how badly each picture finds its person's other one among all other pictures.
+
+    Args:
+        person_N: numbers of the people; who is there twice is no stranger to himself.
+    """
+    closeness_NN = one_ND @ other_ND.T / TEMPERATURE
+    is_same_NN = person_N[:, None] == person_N
+    is_same_NN.fill_diagonal_(False)
+    closeness_NN = closeness_NN.masked_fill(is_same_NN, -torch.inf)
+    own_N = torch.arange(len(person_N), device=person_N.device)
+    return 0.5 * (cross_entropy(closeness_NN, own_N) + cross_entropy(closeness_NN.T, own_N))
+
+
 class LatentReaderTask:
-    """Read single frames and pairs of clips."""
+    """Read single frames and pairs of clips, and tell people apart."""
 
     def __init__(self, data: LatentClips, *, batch: int) -> None:
         self.taught, self.held_out = data.split(NUM_HELD_OUT)
@@ -174,22 +217,40 @@ class LatentReaderTask:
         )
         true_speed = speed_signal(data.speed_deg_s[clip, frame]).to(device)
         speed_errors = (self.reader.read_speed(*pairs.unbind(1)) - true_speed).square()
+        other = data.latents[
+            clip, torch.randint(num_frames, (self.batch,), generator=generator)
+        ].float()
+        others = varied(other[:, None], generator, highest_noise=HIGHEST_NOISE)[:, 0].to(device)
+        region = face_region(data.face_boxes[clip], faces).to(device)
+        of_likeness = stranger_loss(
+            self.reader.read_likeness(faces, region),
+            self.reader.read_likeness(others, region),
+            clip.to(device),
+        )
         return {
-            "loss": face_errors.mean() + speed_errors.mean(),
+            "loss": face_errors.mean() + speed_errors.mean() + LIKENESS_WEIGHT * of_likeness,
             "mouth_open": face_errors[:, 0].mean(),
             "head_speed": speed_errors.mean(),
+            "likeness": of_likeness,
         }
 
     def show(self, folder: Path, name: str) -> None:
-        """Write the correlation of read and true signals on held-out clips."""
+        """Write the correlation of read and true signals on held-out clips, and the share of last
+        frames that find their first among all."""
         device = next(self.network.parameters()).device
         latents = self.held_out.latents.float().to(device)
         after, before = latents[:, 1:].flatten(0, 1), latents[:, :-1].flatten(0, 1)
         self.reader.eval()
         speeds = self.reader.read_speed(after, before)[:, None]
         read = torch.cat([self.reader.read_face(after), speeds], dim=1).cpu()
+        region = face_region(self.held_out.face_boxes.to(device), latents[:, 0])
+        first, last = (self.reader.read_likeness(latents[:, i], region) for i in (0, -1))
+        is_found = (last @ first.T).argmax(dim=1) == torch.arange(len(first), device=device)
         self.reader.train()
         signals = self.held_out.face_signals[:, 1:].flatten(0, 1)
         true_speeds = speed_signal(self.held_out.speed_deg_s[:, 1:]).flatten()[:, None]
         true = torch.cat([signals, true_speeds], dim=1)
-        show_correlations(folder / f"{name}.txt", (*FACE_SIGNALS, "head_speed"), read, true)
+        path = folder / f"{name}.txt"
+        show_correlations(path, (*FACE_SIGNALS, "head_speed"), read, true)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"found {float(is_found.float().mean()):.3f}\n")

@@ -102,10 +102,12 @@ ADVERSARY = Adversary(
     free_share=0.2,
     own_share=0.5,
     from_noise_share=0.5,
-    own_motion_share=0.5,
+    own_motion_share=0.75,
     reading_weight=0.5,
     speed_weight=0.3,
+    likeness_weight=0.3,
     change_weight=2.0,
+    lead_weight=4.0,
     told_frames=3,
     first_weight=0.3,
 )

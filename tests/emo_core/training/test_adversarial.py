@@ -50,7 +50,9 @@ ADVERSARY = Adversary(
     own_motion_share=0.0,
     reading_weight=0.5,
     speed_weight=0.25,
+    likeness_weight=0.25,
     change_weight=0.0,
+    lead_weight=1.0,
     told_frames=3,
     first_weight=0.3,
 )
@@ -406,6 +408,40 @@ def test_speed_is_asked_for_at_any_noise_and_from_the_last_motion_frame_on() -> 
     assert error(0.0, None) == 0
 
 
+def test_every_frame_should_be_the_references_person() -> None:
+    task = toy_task()
+    batch = task.feeder.draw(numbered(0), num_clips=2)
+    reading = task.feeder.read(batch, numbered(0), is_dropping=False)
+    true = batch.frames.flatten(0, 1)
+    person = true[:1].expand_as(true)
+
+    def error(made: Tensor, *kept: bool) -> float:
+        shown = dataclasses.replace(reading, is_reference_kept_B=torch.tensor(kept))
+        return float(task._likeness_error(batch, made, person, shown))
+
+    assert error(person, True, True) == pytest.approx(0.0, abs=1e-5)
+    strange = person.clone()
+    strange[0] = torch.randn(true[0].shape, generator=numbered(1))
+    one_frame = error(strange, True, True)
+    assert one_frame > 1e-3
+    assert error(strange, False, True) == pytest.approx(0.0, abs=1e-5)
+    assert error(strange, True, False) == pytest.approx(one_frame, rel=1e-3)
+
+
+def test_a_step_is_pulled_towards_the_person() -> None:
+    def pull(likeness_weight: float) -> Tensor:
+        others = {"reading_weight": 0.0, "speed_weight": 0.0, "critic_weight": 0.0}
+        task = toy_task(likeness_weight=likeness_weight, **others)
+        for parameter in task.learning_parameters().values():
+            parameter.requires_grad_(True)
+        losses = task.loss(numbered(0))
+        return (losses["loss"] - losses["error"] - losses["critic"]).detach()
+
+    once = pull(1.0)
+    assert once > 0
+    torch.testing.assert_close(pull(3.0), 3.0 * once, rtol=1e-3, atol=0.0)
+
+
 def test_the_reader_sees_the_guess_and_what_leads_it_through_noise() -> None:
     task = toy_task()
     task.reader = OneSpeed(4)
@@ -485,16 +521,21 @@ def test_a_step_counts_flicker_from_the_last_motion_frame_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where the motion frames are the network's own, the frames behind them follow these."""
-    asked: list[tuple[Tensor, float]] = []
+    asked: list[tuple[Tensor, float, float]] = []
 
     def spy(
-        error_NChw: Tensor, batch: Batch, lead_error_BChw: Tensor, *, change_weight: float
+        error_NChw: Tensor,
+        batch: Batch,
+        lead_error_BChw: Tensor,
+        *,
+        change_weight: float,
+        lead_weight: float,
     ) -> Tensor:
-        asked.append((lead_error_BChw, change_weight))
+        asked.append((lead_error_BChw, change_weight, lead_weight))
         return change_weight * error_NChw.square()
 
     def error(change_weight: float) -> float:
-        task = toy_task(own_motion_share=1.0, change_weight=change_weight)
+        task = toy_task(own_motion_share=1.0, change_weight=change_weight, lead_weight=5.0)
         for parameter in task.learning_parameters().values():
             parameter.requires_grad_(True)
         task.made += 1.0
@@ -502,9 +543,9 @@ def test_a_step_counts_flicker_from_the_last_motion_frame_on(
 
     monkeypatch.setattr(adversarial_task, "squared_with_change", spy)
     assert error(3.0) == pytest.approx(3.0 * error(1.0))
-    for (lead_error, weight), expected in zip(asked, (3.0, 1.0), strict=True):
+    for (lead_error, weight, lead_weight), expected in zip(asked, (3.0, 1.0), strict=True):
         torch.testing.assert_close(lead_error, torch.ones_like(lead_error), atol=1e-2, rtol=0)
-        assert weight == expected
+        assert (weight, lead_weight) == (expected, 5.0)
 
 
 def test_the_critic_looks_at_mouth_and_eyes(monkeypatch: pytest.MonkeyPatch) -> None:

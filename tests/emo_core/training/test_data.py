@@ -274,9 +274,10 @@ def test_errors_that_flicker_count_more_than_those_that_stay() -> None:
         batch,
         lead_error_BChw,
         change_weight=0.5,
+        lead_weight=3.0,
     )
     # Changes of the film that begins: 0, 0, -2; of the other, behind its motion frames: 1, 0, -2.
-    expected = torch.tensor([1.0, 1.0, 1.0 + 0.5 * 4.0, 4.0 + 0.5 * 1.0, 4.0, 0.5 * 4.0])
+    expected = torch.tensor([1.0, 1.0, 1.0 + 0.5 * 4.0, 4.0 + 0.5 * 3.0 * 1.0, 4.0, 0.5 * 4.0])
     assert torch.equal(square, expected[:, None, None, None].expand_as(square))
 
 
