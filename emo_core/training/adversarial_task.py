@@ -304,8 +304,11 @@ class AdversarialTask:
     def _likeness_error(
         self, fed: Batch, seen: Tensor, true_seen: Tensor, reading: Reading
     ) -> Tensor:
-        """How far each frame's likeness is from the mean one of the true frames; 0 where nobody
-        was shown.
+        """How much farther each frame's likeness is from the mean one of the true frames than that
+        of any of them is; 0 where nobody was shown.
+
+        Nearer than that is not asked for: it would still the face, whose every look changes its
+        likeness a little.
 
         Args:
             seen, true_seen: the guess and the truth as the reader sees them, (N, C, h, w).
@@ -317,7 +320,9 @@ class AdversarialTask:
             self.reader.read_likeness(latents, region).unflatten(0, (-1, num_frames))
             for latents in (seen, true_seen)
         )
-        error_BF = 1.0 - (made_BFD * normalize(true_BFD.mean(dim=1, keepdim=True), dim=-1)).sum(-1)
+        person_B1D = normalize(true_BFD.mean(dim=1, keepdim=True), dim=-1)
+        made_BF, true_BF = ((frames * person_B1D).sum(-1) for frames in (made_BFD, true_BFD))
+        error_BF = (true_BF.amin(dim=1, keepdim=True) - made_BF).relu()
         if reading.is_reference_kept_B is not None:
             error_BF = error_BF * reading.is_reference_kept_B[:, None]
         return error_BF.mean()

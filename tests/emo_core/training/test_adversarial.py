@@ -415,9 +415,9 @@ def test_every_frame_should_be_the_references_person() -> None:
     true = batch.frames.flatten(0, 1)
     person = true[:1].expand_as(true)
 
-    def error(made: Tensor, *kept: bool) -> float:
+    def error(made: Tensor, *kept: bool, true: Tensor = person) -> float:
         shown = dataclasses.replace(reading, is_reference_kept_B=torch.tensor(kept))
-        return float(task._likeness_error(batch, made, person, shown))
+        return float(task._likeness_error(batch, made, true, shown))
 
     assert error(person, True, True) == pytest.approx(0.0, abs=1e-5)
     strange = person.clone()
@@ -426,6 +426,8 @@ def test_every_frame_should_be_the_references_person() -> None:
     assert one_frame > 1e-3
     assert error(strange, False, True) == pytest.approx(0.0, abs=1e-5)
     assert error(strange, True, False) == pytest.approx(one_frame, rel=1e-3)
+    # Where a true frame is as strange, nothing is asked.
+    assert error(strange, True, True, true=strange) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_a_step_is_pulled_towards_the_person() -> None:
