@@ -157,7 +157,7 @@ def test_nothing_pulls_before_the_error_was_measured() -> None:
 
 def test_a_critic_that_tells_nothing_does_not_pull() -> None:
     def loss(judgement: float) -> float:
-        task = toy_task(reading_weight=0.0, speed_weight=0.0)
+        task = toy_task(reading_weight=0.0, speed_weight=0.0, likeness_weight=0.0)
         for parameter in task.learning_parameters().values():
             parameter.requires_grad_(True)
         task.sight.usual_loss = judgement
