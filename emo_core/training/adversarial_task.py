@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, normalize
+from torch.nn.functional import normalize
 
 from ..checkpoints.emo import Networks
 from ..errors import InputError
@@ -43,6 +43,7 @@ from .feeding import (
     Reading,
     errors_of,
     film_rows,
+    region_of_frames,
     sample_frames,
     squared_with_change,
 )
@@ -314,8 +315,7 @@ class AdversarialTask:
             seen, true_seen: the guess and the truth as the reader sees them, (N, C, h, w).
         """
         num_frames = fed.frames.shape[1]
-        region = adaptive_avg_pool2d(fed.region, seen.shape[-2:])
-        region = region.repeat_interleave(num_frames, dim=0)
+        region = region_of_frames(fed)
         made_BFD, true_BFD = (
             self.reader.read_likeness(latents, region).unflatten(0, (-1, num_frames))
             for latents in (seen, true_seen)

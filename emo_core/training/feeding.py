@@ -131,6 +131,12 @@ class Feeder:
         )
 
 
+def region_of_frames(batch: Batch) -> Tensor:
+    """Where the face may be in each frame, (N, 1, h, w): the share of a latent's pixels, 0 to 1."""
+    region_B1hw = adaptive_avg_pool2d(batch.region, batch.frames.shape[-2:])
+    return region_B1hw.repeat_interleave(batch.frames.shape[1], dim=0)
+
+
 def errors_of(
     error_NChw: Tensor,
     batch: Batch,
@@ -146,8 +152,7 @@ def errors_of(
         round_weight: by how much a wholly rounded mouth counts more than others.
     """
     mouth_N1hw = batch.mouth.flatten(0, 1)
-    face_B1hw = adaptive_avg_pool2d(batch.region, mouth_N1hw.shape[-2:])
-    face_N1hw = face_B1hw.repeat_interleave(batch.frames.shape[1], dim=0)
+    face_N1hw = region_of_frames(batch)
     eyes_N1hw = batch.eyes.flatten(0, 1)
     round_N111 = batch.face_signals.flatten(0, 1)[:, LIP_ROUND, None, None, None].nan_to_num(0.0)
     mouth_weight_N111 = mouth_weight * (1.0 + round_weight * round_N111)
