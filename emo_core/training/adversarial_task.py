@@ -7,13 +7,13 @@ the one before, the reference and how the mouth should be, and show a resting `L
 mouth, the expression and the person that the truth has, and the head speed that was asked for, from
 the last motion frame on. At times the noised frames come from the network's own steps before, and
 the motion frames from what it made of them when they were last a lesson, so that it learns to mend
-what it got wrong there. Films that it began from pure noise go another way than the data's; critic
-and reader judge them, and the truth only right behind the motion frames, which tell the way.
+what it got wrong there (`guessing`). Films that it began from pure noise go another way than the
+data's; critic and reader judge them, and the truth only right behind the motion frames, which tell
+the way.
 
 Source: adversarial diffusion distillation (Sauer et al., arXiv 2311.17042) and its latent form
 (arXiv 2403.12015). Differently from both, what is taught is the data itself and not a teacher's
-answer, and the critic is small and learned from nothing. The network's own steps as lessons are
-the backward simulation of DMD2 (Yin et al., arXiv 2405.14867), its own motion frames are in the
+answer, and the critic is small and learned from nothing. The network's own motion frames are in the
 spirit of self forcing (Huang et al., arXiv 2506.08009).
 
 Letters: B clips, F frames, N images (clips * frames), C channels, h and w of latents.
@@ -23,56 +23,37 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..models.vae import VAE
-from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .adversary import Adversary, adversarial_stage
 from .balance import Sight, UsualLengths
-from .clips import EXPRESSION_COLUMNS
 from .critic import Critic, hinge_losses
 from .feeding import (
     Feeder,
     Reading,
     errors_of,
     film_rows,
-    region_of_frames,
     sample_frames,
     squared_with_change,
 )
-from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
+from .guessing import SOLVER, Guess, Guesser
+from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader
 from .latents import NUM_HELD_OUT, Batch, LatentClips
+from .reader_errors import face_error, likeness_error, speed_error, with_reading_noise
 from .stages import learning_parameters
 
-SOLVER = "lcm"
 CRITIC_WIDTHS = (64, 96, 128, 128)
 CRITIC_STRIDES = (1, 2, 1, 1)
 SHOWN_CLIPS = 6
-READING_NOISE = 0.1
-"""Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""
-LEAST_EYES = 0.5
-"""How much eyes as open as the truth's count where nothing is left of it."""
 LEAST_SIGNAL = 0.25
 """Guesses from noisier frames follow another head's way than the data's, and do not become motion
 frames."""
-
-
-class Guess(NamedTuple):
-    """What the network takes for the clean frames of a batch."""
-
-    frames: Tensor
-    """[N, C, h, w]."""
-    signal_N111: Tensor
-    """Factor on the true frames in what was guessed from; 0 where nothing of them was left."""
-    is_tied: bool
-    """Whether all of the film follows the data's: it did not begin from pure noise by itself."""
 
 
 class AdversarialTask:
@@ -119,10 +100,7 @@ class AdversarialTask:
         self.sight = Sight()
         self.made = taught.latents.clone()
         """[K, F, C, h, w]: what the network last made of the frames; at first they themselves."""
-        scheduler = make_scheduler(networks.config.diffusion, solver=SOLVER)
-        self.alpha_bar = scheduler.alphas_cumprod.float()
-        set_steps(scheduler, adversary.steps)
-        self.levels = scheduler.timesteps.long()
+        self.guesser = Guesser(networks.config.diffusion, adversary)
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:
         of_maker = dict(learning_parameters(self.networks.parts(), self.stage))
@@ -135,7 +113,7 @@ class AdversarialTask:
         batch = self.feeder.draw(generator, num_clips=self.num_clips)
         fed = self._with_own_motion(batch, generator)
         reading = self.feeder.read(fed, generator, is_dropping=True)
-        guess = self.guess(self.feeder, fed, reading, generator)
+        guess = self.guess(fed, reading, generator)
         self._remember(batch, guess)
         made, true = guess.frames, batch.frames.flatten(0, 1)
         lead_error = fed.motion[:, -1] - batch.motion[:, -1]
@@ -165,9 +143,11 @@ class AdversarialTask:
         seen, lead = (
             with_reading_noise(latents, generator) for latents in (made, fed.motion[:, -1:])
         )
-        of_reader = self._face_error(fed, guess, seen, reading)
-        of_speed = self._speed_error(fed, guess, seen, lead, reading)
-        of_likeness = self._likeness_error(fed, seen, with_reading_noise(true, generator), reading)
+        of_reader = face_error(self.reader, fed, guess, seen, reading)
+        of_speed = speed_error(self.reader, fed, guess, seen, lead, reading)
+        of_likeness = likeness_error(
+            self.reader, fed, seen, with_reading_noise(true, generator), reading
+        )
         pulls = {
             "critic": (self.adversary.critic_weight * self.sight.after(of_critic), of_maker),
             "reader": (self.adversary.reading_weight, of_reader),
@@ -189,46 +169,12 @@ class AdversarialTask:
             "likeness": of_likeness,
         }
 
-    def guess(
-        self, feeder: Feeder, batch: Batch, reading: Reading, generator: torch.Generator
-    ) -> Guess:
+    def guess(self, batch: Batch, reading: Reading, generator: torch.Generator) -> Guess:
         """Noise a batch's frames and guess the clean ones."""
-        num_clips = len(batch.frames)
-        frames = batch.frames.flatten(0, 1)
-        conditions = feeder.prepare(self.networks.backbone, batch, reading)
-        noise = torch.randn(frames.shape, generator=generator).to(frames.device)
-        chance, of_noise = torch.rand(2, generator=generator).tolist()
-        is_own = chance < self.adversary.own_share
-        is_from_noise = is_own and of_noise < self.adversary.from_noise_share
-        clean = frames
-        if is_own:
-            if is_from_noise:
-                num_steps = int(torch.randint(1, len(self.levels), (1,), generator=generator))
-                place = torch.full((num_clips,), num_steps)
-            else:
-                num_steps = 1
-                place = torch.randint(2, len(self.levels), (num_clips,), generator=generator)
-            levels = self.levels[place].to(frames.device)
-            for step in range(num_steps, 0, -1):
-                before = self.levels[place - step].to(frames.device)
-                signal, spread = self._signal_and_spread(before, batch)
-                with torch.no_grad():
-                    noisy = signal * clean + spread * noise
-                    prediction = self.networks.backbone(noisy, before, conditions).float()
-                clean = signal * noisy - spread * prediction
-                noise = torch.randn(frames.shape, generator=generator).to(frames.device)
-        else:
-            grid = self.levels[torch.randint(len(self.levels), (num_clips,), generator=generator)]
-            free = torch.randint(len(self.alpha_bar), (num_clips,), generator=generator)
-            is_free = torch.rand(num_clips, generator=generator) < self.adversary.free_share
-            levels = torch.where(is_free, free, grid).to(frames.device)
-        signal, spread = self._signal_and_spread(levels, batch)
-        noisy = signal * clean + spread * noise
-        prediction = self.networks.backbone(noisy, levels, conditions).float()
-        return Guess(
-            frames=signal * noisy - spread * prediction,
-            signal_N111=torch.zeros_like(signal) if is_from_noise else signal,
-            is_tied=not is_from_noise,
+        backbone = self.networks.backbone
+        conditions = self.feeder.prepare(backbone, batch, reading)
+        return self.guesser.guess(
+            lambda noisy, levels_B: backbone(noisy, levels_B, conditions).float(), batch, generator
         )
 
     def _error_weight(self, batch: Batch, guess: Guess) -> Tensor:
@@ -260,79 +206,6 @@ class AdversarialTask:
         self.made = self.made.to(self.feeder.data.latents.device)
         return self.made
 
-    def _face_error(self, fed: Batch, guess: Guess, seen: Tensor, reading: Reading) -> Tensor:
-        """How far mouth and expression are from the truth.
-
-        The mouth follows from the voice at any noise; the expression, and a mouth without a voice,
-        only from what is left of the true frames. But eyes are open most of the time, and so are
-        asked for a little at any noise, else they are shut or missing where the critic cannot tell.
-
-        Args:
-            seen: the guess as the reader sees it, (N, C, h, w).
-        """
-        errors_NS = signal_errors(self.reader.read_face(seen), fed.face_signals.flatten(0, 1))
-        signal_N1 = guess.signal_N111[:, :, 0, 0]
-        is_heard_B = reading.is_audio_kept_B
-        if is_heard_B is None:
-            is_heard_B = torch.ones_like(fed.begins_film_B)
-        is_heard_N1 = is_heard_B.repeat_interleave(fed.frames.shape[1])[:, None]
-        mouth, expression = errors_NS.tensor_split([NUM_MOUTH_SIGNALS], dim=1)
-        mouth = torch.where(is_heard_N1, mouth, signal_N1 * mouth)
-        least_E = [LEAST_EYES * name.startswith("blink") for name in EXPRESSION_COLUMNS]
-        expression = signal_N1.maximum(signal_N1.new_tensor(least_E)) * expression
-        return torch.cat([mouth, expression], dim=1).mean()
-
-    def _speed_error(
-        self, fed: Batch, guess: Guess, seen: Tensor, lead: Tensor, reading: Reading
-    ) -> Tensor:
-        """How far head speed is from what was asked; where nobody asked, from the truth as far as
-        that is left. Into a film's first frame no speed leads.
-
-        Args:
-            seen: the guess as the reader sees it, (N, C, h, w).
-            lead: the last motion frames likewise, (B, 1, C, h, w).
-        """
-        films = seen.unflatten(0, fed.frames.shape[:2])
-        before = torch.cat([lead, films[:, :-1]], dim=1).flatten(0, 1)
-        asked_BF = speed_signal(fed.speed_windows[..., fed.speed_windows.shape[-1] // 2])
-        errors_BF = (self.reader.read_speed(seen, before).view_as(asked_BF) - asked_BF).square()
-        if reading.speed_windows is None:
-            errors_BF = guess.signal_N111.view_as(errors_BF) * errors_BF
-        is_led_BF = torch.ones_like(errors_BF)
-        is_led_BF[:, 0] = (~fed.begins_film_B).to(errors_BF)
-        return (is_led_BF * errors_BF).mean()
-
-    def _likeness_error(
-        self, fed: Batch, seen: Tensor, true_seen: Tensor, reading: Reading
-    ) -> Tensor:
-        """How much farther each frame's likeness is from the mean one of the true frames than that
-        of any of them is; 0 where nobody was shown.
-
-        Nearer than that is not asked for: it would still the face, whose every look changes its
-        likeness a little.
-
-        Args:
-            seen, true_seen: the guess and the truth as the reader sees them, (N, C, h, w).
-        """
-        num_frames = fed.frames.shape[1]
-        region = region_of_frames(fed)
-        made_BFD, true_BFD = (
-            self.reader.read_likeness(latents, region).unflatten(0, (-1, num_frames))
-            for latents in (seen, true_seen)
-        )
-        person_B1D = normalize(true_BFD.mean(dim=1, keepdim=True), dim=-1)
-        made_BF, true_BF = ((frames * person_B1D).sum(-1) for frames in (made_BFD, true_BFD))
-        error_BF = (true_BF.amin(dim=1, keepdim=True) - made_BF).relu()
-        if reading.is_reference_kept_B is not None:
-            error_BF = error_BF * reading.is_reference_kept_B[:, None]
-        return error_BF.mean()
-
-    def _signal_and_spread(self, levels_B: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Factors (N, 1, 1, 1) on clean frames and on noise."""
-        alpha_B = self.alpha_bar.to(levels_B.device)[levels_B]
-        alpha_N111 = alpha_B.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
-        return alpha_N111.sqrt(), (1 - alpha_N111).sqrt()
-
     @torch.no_grad()
     def show(self, folder: Path, name: str) -> None:
         """Have held-out clips made: reference, true frames, those of few steps; and measure."""
@@ -363,12 +236,6 @@ class AdversarialTask:
         )
         config = dataclasses.replace(config, sampling=sampling)
         return dataclasses.replace(self.networks, config=config)
-
-
-def with_reading_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Return latents as the reader sees them."""
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
-    return latents + READING_NOISE * noise
 
 
 def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:

@@ -104,10 +104,10 @@ ADVERSARY = Adversary(
     from_noise_share=0.5,
     own_motion_share=0.75,
     reading_weight=0.5,
-    speed_weight=0.3,
-    likeness_weight=0.2,
+    speed_weight=0.4,
+    likeness_weight=0.3,
     change_weight=2.0,
-    lead_weight=4.0,
+    lead_weight=6.0,
     told_frames=3,
     first_weight=0.3,
 )
