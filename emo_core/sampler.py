@@ -47,7 +47,7 @@ class How:
 
     def __post_init__(self) -> None:
         if not -(2**63) <= self.seed < 2**64:  # What torch takes.
-            raise InputError(f"seed {self.seed}: expected 0 to {2**64 - 1}. Choose a smaller one.")
+            raise InputError(f"seed {self.seed}: expected 0 to {2**64 - 1}. Choose one of these.")
 
 
 @dataclass(frozen=True, kw_only=True)

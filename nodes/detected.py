@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..emo_core.errors import InputError
 
+T = TypeVar("T")
 Box = dict[str, float]
 """x, y, width, height in pixels."""
 Landmarks = dict[str, object]
@@ -57,6 +60,32 @@ def face_boxes(landmarks: Landmarks) -> list[list[float]]:
     return [
         [float(v) for v in face["bbox_xyxy"]] for frame in landmarks["frames"] for face in frame
     ]
+
+
+def first_faces(
+    landmarks: Landmarks, read: Callable[[dict], T], *, node: str, otherwise: str
+) -> list[T]:
+    """What is read of the first face in every frame; where none was found the last one is held,
+    and before the first one that one.
+
+    Args:
+        otherwise: what to give instead of the video, for the message.
+
+    Raises:
+        InputError: names `node`; there is no face at all.
+    """
+    faces = [read(frame[0]) if frame else None for frame in landmarks["frames"]]
+    seen = [face for face in faces if face is not None]
+    if not seen:
+        raise InputError(
+            f"{node}: no face in {len(faces)} frames of the driving video. Use a video with a "
+            f"visible face, or {otherwise}."
+        )
+    held, last = [], seen[0]
+    for face in faces:
+        last = last if face is None else face
+        held.append(last)
+    return held
 
 
 def largest_face(landmarks: Landmarks) -> dict:

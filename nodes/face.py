@@ -23,6 +23,7 @@ from .detected import (
     Landmarks,
     check_landmarks_size,
     face_boxes,
+    first_faces,
     largest,
     largest_face,
     pixel_boxes,
@@ -211,33 +212,20 @@ class KeyPoints(io.ComfyNode):
         height, width = landmarks["image_size"]
         frame = placement.frame
         scale = torch.tensor([frame.film_width / width, frame.film_height / height])
+        points = first_faces(
+            landmarks,
+            lambda face: key_points_of(torch.from_numpy(face["landmarks_xy"])),
+            node=cls.NAME,
+            otherwise="leave this node out",
+        )
         driving = key_points_for_film(
             placement.key_points_F32[0],
             strategy=retarget,
-            driving_M32=torch.stack(cls._points(landmarks)) * scale,
+            driving_M32=torch.stack(points) * scale,
             num_frames=emo_audio.length.num_sampled_frames,
         )
         moved = dataclasses.replace(placement, driving_points_F32=driving)
         return io.NodeOutput(dataclasses.replace(face_region, placement=moved))
-
-    @classmethod
-    def _points(cls, landmarks: Landmarks) -> list[Tensor]:
-        """Of the first face in every frame; where none was found the last one is held."""
-        faces = [
-            key_points_of(torch.from_numpy(frame[0]["landmarks_xy"])) if frame else None
-            for frame in landmarks["frames"]
-        ]
-        seen = [points for points in faces if points is not None]
-        if not seen:
-            raise InputError(
-                f"{cls.NAME}: no face in {len(faces)} frames of the driving video. Use a video "
-                "with a visible face, or leave this node out."
-            )
-        held, points = [], seen[0]
-        for face in faces:
-            points = points if face is None else face
-            held.append(points)
-        return held
 
 
 class AudioWeights(io.ComfyNode):

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..emo_core.errors import InputError
 from ..emo_core.face.motion import nearest_rotations
 from ..emo_core.face.track import SpeedTrack
+from .detected import first_faces
 from .types import ONLY_A_SOCKET, FaceLandmarksType, Speed, SpeedType
 
 CURVE_POINTS = 1024
@@ -103,27 +104,15 @@ class HeadSpeed(io.ComfyNode):
             heights = CurveInput.from_raw(curve).interp_array(places).clip(0.0, 1.0)
             track = SpeedTrack(torch.from_numpy(heights * speed).float())
         elif landmarks is not None:
-            rotations = nearest_rotations(cls._poses(landmarks))
+            poses = first_faces(
+                landmarks,
+                lambda face: np.asarray(face["transformation_matrix"]),
+                node=cls.NAME,
+                otherwise="a curve",
+            )
+            rotations = nearest_rotations(np.stack(poses))
             track = SpeedTrack.of_rotations(rotations, fps=landmarks_fps, smooth_s=smoothing)
             track = SpeedTrack(track.values_deg_s_K * landmarks_scale, fps=track.fps)
         else:
             track = SpeedTrack.steady(speed)
         return io.NodeOutput(Speed(track=track))
-
-    @classmethod
-    def _poses(cls, landmarks: dict) -> np.ndarray:
-        """The first face's pose in every frame; where none was found the last one is held."""
-        faces = [
-            frame[0]["transformation_matrix"] if frame else None for frame in landmarks["frames"]
-        ]
-        seen = [pose for pose in faces if pose is not None]
-        if not seen:
-            raise InputError(
-                f"{cls.NAME}: no face in {len(faces)} frames of the driving video. Use a video "
-                "with a visible face, or a curve."
-            )
-        pose, poses = seen[0], []
-        for face in faces:
-            pose = pose if face is None else face
-            poses.append(np.asarray(pose))
-        return np.stack(poses)

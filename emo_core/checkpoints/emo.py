@@ -113,8 +113,17 @@ def read_config(file: TensorFile) -> ModelConfig:
     return config_from_json(file.metadata[CONFIG_KEY], source=str(file.path))
 
 
-def check_fits(network: nn.Module, state: dict[str, Tensor], *, name: str) -> None:
+def check_fits(
+    network: nn.Module,
+    state: dict[str, Tensor],
+    *,
+    name: str,
+    cure: str = "The file is damaged or was edited: fetch it again.",
+) -> None:
     """Compare keys and shapes with a network's.
+
+    Args:
+        cure: what to do if they differ.
 
     Raises:
         InputError: keys missing or left over, or a tensor of another shape.
@@ -129,6 +138,5 @@ def check_fits(network: nn.Module, state: dict[str, Tensor], *, name: str) -> No
     if missing or extra or other:
         raise InputError(
             f"{name} does not fit its config: {len(missing)} keys missing {missing[:3]}, "
-            f"{len(extra)} left over {extra[:3]}, {len(other)} of another shape {other[:3]}. "
-            "The file is damaged or was edited: fetch it again."
+            f"{len(extra)} left over {extra[:3]}, {len(other)} of another shape {other[:3]}. {cure}"
         )

@@ -58,12 +58,23 @@ def run(options: argparse.Namespace) -> None:
     settings = read_settings(options)
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: expected at least 1.")
+    if options.speed is not None:
+        raise InputError(
+            f"--speed {options.speed:g}: every film of an evaluation asks for a speed of its own. "
+            "Leave it out."
+        )
     animator = load_animator(options)
     sampling = animator.networks.config.sampling
     width, height = animator.size(settings)
     if width != height:
         raise InputError(f"evaluate: size {width}x{height}; the drawn portraits are square.")
     switched_off = [part for part in SWITCHES if part in options.switch_off]
+    config = animator.networks.config
+    if config.backbone.speed is None and "speed" not in switched_off:
+        raise InputError(
+            f"{options.checkpoint}: this checkpoint, of family {config.family}, has no speed "
+            "layers; films are asked for head speeds. Give --switch-off speed."
+        )
 
     def animate(case: Case) -> Made:
         chosen = dataclasses.replace(settings, speed_deg_s=case.speed_deg_s, seed=case.seed)

@@ -128,6 +128,8 @@ def read_settings(options: argparse.Namespace) -> AnimateSettings:
         raise InputError(
             f"--anchor-share {share:g}: does nothing by itself. Give --anchor-every too."
         )
+    if share is not None and not 0.0 <= share <= 1.0:
+        raise InputError(f"--anchor-share {share:g}: expected 0 to 1.")
     return AnimateSettings(
         width=options.width,
         height=options.height,

@@ -1,7 +1,7 @@
 """`train`: the demo checkpoint from nothing, one step after another.
 
 data -> train vae -> train front-end -> train encode -> train stage 1, 2, 3
--> train adversarial -> train guess -> train vae --decoder-of -> train export
+-> train latent-reader -> train adversarial -> train guess -> train vae --decoder-of -> train export
 train distil is for checkpoints whose weights stay as they are
 """
 
@@ -14,18 +14,20 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from ..audio.front_end import FrontEnd
 from ..checkpoints.emo import Networks, build_networks, save_emo
 from ..checkpoints.load import load_networks, load_vae, save_vae
 from ..errors import InputError
 from ..evaluation.reader_task import READER_TRAINING, train_reader
+from ..files.replace import check_target
+from ..files.write import write_tensors
 from ..training import presets
 from ..training.adversarial_task import AdversarialTask
 from ..training.distil_task import DistilTask
 from ..training.front_end import FrontEndTask
 from ..training.guesses import Guesses, guess_frames
+from ..training.handover import load_made
 from ..training.initialise import initialise
 from ..training.latent_reader import (
     LatentReaderTask,
@@ -40,6 +42,9 @@ from ..training.preview import fit_preview
 from ..training.stage_task import StageTask
 from ..training.stages import STAGES
 from ..training.vae import VAETask
+
+FRONT_END = "train front-end"
+"""What makes the files of an audio encoder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,7 +181,7 @@ def _train_front_end(options: argparse.Namespace) -> None:
         _, front_end = _with_front_end(options.begin)
     task = FrontEndTask(front_end, num_voices=options.voices, batch=training.batch)
     _fit(task, training, options)
-    save_file(task.front_end.state_dict(), options.out / "front_end.safetensors")
+    write_tensors(options.out / "front_end.safetensors", task.front_end.state_dict())
 
 
 def _train_stage(options: argparse.Namespace) -> None:
@@ -192,18 +197,21 @@ def _train_stage(options: argparse.Namespace) -> None:
 def _begin(options: argparse.Namespace, *, latent_scale: float) -> Networks:
     """Return the networks that a stage begins with."""
     if options.number > 1:
-        if options.begin is None:
+        if options.begin is None or options.front_end is not None:
             raise InputError(
-                f"stage {options.number}: goes on from the stage before. Give its "
-                "model.safetensors as --begin."
+                f"stage {options.number}: goes on from the stage before, whose audio encoder it "
+                "keeps. Give its model.safetensors as --begin, and no --front-end."
             )
         return load_networks(options.begin)
-    if options.front_end is None:
-        raise InputError("stage 1: give the trained audio encoder as --front-end.")
+    if options.front_end is None or options.begin is not None:
+        raise InputError(
+            "stage 1: begins from nothing but a trained audio encoder. Give it as --front-end, "
+            "and no --begin."
+        )
     torch.manual_seed(0)
     networks = build_networks(presets.demo_config(latent_scale=latent_scale))
     initialise(networks.backbone, networks.reference_net)
-    networks.front_end.load_state_dict(load_file(options.front_end))
+    load_made(networks.front_end, options.front_end, made_by=FRONT_END)
     return networks
 
 
@@ -224,7 +232,7 @@ def _distil(options: argparse.Namespace) -> None:
     )
     _fit(task, training, options)
     save_emo(task.finished(), options.out / "model.safetensors", dtype=torch.float16)
-    save_file(task.lora(), options.out / "lora.safetensors")
+    write_tensors(options.out / "lora.safetensors", task.lora())
 
 
 def _train_latent_reader(options: argparse.Namespace) -> None:
@@ -251,6 +259,7 @@ def _adversarial(options: argparse.Namespace) -> None:
 
 
 def _guess(options: argparse.Namespace) -> None:
+    check_target(options.out)
     networks, _ = _with_front_end(options.checkpoint)
     data = LatentClips.load(options.data)
     generator = torch.Generator().manual_seed(0)
@@ -274,10 +283,11 @@ def _train_reader(options: argparse.Namespace) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
+    check_target(options.out)
     vae = load_vae(options.vae, scale=1.0)
     if options.checkpoint is None:
         front_end, scale = FrontEnd(presets.FRONT_END).eval(), None
-        front_end.load_state_dict(load_file(options.front_end))
+        load_made(front_end, options.front_end, made_by=FRONT_END)
     else:
         networks, front_end = _with_front_end(options.checkpoint)
         scale = networks.config.latent_scale
@@ -301,7 +311,7 @@ def _export(options: argparse.Namespace) -> None:
     networks = load_networks(options.checkpoint)
     if options.front_end is not None:
         networks, front_end = _with_front_end(options.checkpoint)
-        front_end.load_state_dict(load_file(options.front_end))
+        load_made(front_end, options.front_end, made_by=FRONT_END)
     vae = load_vae(options.vae, scale=networks.config.latent_scale)
     preview = fit_preview(LatentClips.load(options.data), vae)
     config = dataclasses.replace(networks.config, latent_preview=preview)
@@ -313,7 +323,7 @@ def _export(options: argparse.Namespace) -> None:
     vae_path = options.out / "vae" / "emo_demo_vae.safetensors"
     save_vae(vae, vae_path, dtype=torch.float16, description=options.description)
     lora = amplifying_lora(networks.backbone, gain=0.6, rank=16)
-    save_file(lora, options.out / "loras" / "emo_demo_lora.safetensors")
+    write_tensors(options.out / "loras" / "emo_demo_lora.safetensors", lora)
 
 
 def _adjusted(training: Training, options: argparse.Namespace) -> Training:

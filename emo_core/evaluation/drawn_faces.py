@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files.write import write_tensors
 from ..synthetic.drawing import FaceState, draw, face_box
 from ..synthetic.portrait import Portrait, random_portrait
 
@@ -136,9 +137,7 @@ def _make_file(
     torch.set_num_threads(1)
     count = min(PEOPLE_PER_FILE, num_people - first_person)
     faces = draw_faces(split, first_person, num_people=count, num_pictures=num_pictures)
-    partial_path = path.with_suffix(".partial")
-    save_file(vars(faces), partial_path)
-    partial_path.replace(path)
+    write_tensors(path, vars(faces))
 
 
 def _change_surroundings(rng: np.random.Generator, person: Portrait, *, split: str) -> Portrait:

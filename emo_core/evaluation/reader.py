@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..assets import FACE_READER
 from ..errors import InputError
 from ..files.read import read_tensors
+from ..files.write import write_tensors
 
 POSE_UNIT_DEG = 15.0
 NUM_GROUPS = 8
@@ -169,9 +169,9 @@ def save_reader(
         errors: on clean drawings.
         worn_errors: on drawings that were blurred, tinted and made noisy (`wear`).
     """
-    save_file(
-        {name: value.half().contiguous() for name, value in reader.state_dict().items()},
+    write_tensors(
         path,
+        {name: value.half() for name, value in reader.state_dict().items()},
         metadata={
             "config": json.dumps(dataclasses.asdict(reader.config)),
             "errors": json.dumps(dataclasses.asdict(errors)),

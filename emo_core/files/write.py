@@ -58,6 +58,14 @@ def write_safetensors(
         assert not places, f"announced but not written: {sorted(places)[:3]}"
 
 
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors that are all there; as `write_safetensors`."""
+    specs = {name: TensorSpec(tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    write_safetensors(path, tensors.items(), specs=specs, metadata=metadata or {})
+
+
 @contextmanager
 def _opened(path: Path, partial_path: Path) -> Iterator[BinaryIO]:
     """Open the partial file of `path`; what is still buffered at the end is written by closing.

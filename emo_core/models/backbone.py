@@ -161,7 +161,7 @@ class Backbone(UNet):
                 condition's.
             motion: features of B * M motion frames, a condition's frames in order. None stands
                 for feature maps of zeros, as before the first clip.
-            audio_windows_BFWLD: from `audio.timing`; None drops the condition.
+            audio_windows_BFWLD: from `audio.rows`; None drops the condition.
             identity_BTD: from `ReferenceNet.identity_tokens`, where a checkpoint has them.
             area_levels: masks (R, h, w) of 0..1 of background, face and lips for every
                 resolution, finest first. Audio modules need them; elsewhere they place

@@ -39,7 +39,10 @@ class Retake:
                 f"retake of frames {self.first} to {self.last}: expected an end behind its start."
             )
         if self.blend_frames < 1:
-            raise InputError(f"retake: {self.blend_frames} blended frames; expected at least 1.")
+            raise InputError(
+                f"retake: {self.blend_frames} frames in which the new take becomes the old one "
+                "(blend); expected at least 1. Give a longer blend."
+            )
 
     @property
     def end(self) -> int:

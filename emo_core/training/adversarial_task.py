@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.emo import Networks
-from ..errors import InputError
 from ..models.vae import VAE
 from ..video.stills import contact_sheet, save_image
 from .adversary import Adversary, adversarial_stage
@@ -42,7 +41,7 @@ from .feeding import (
     sample_frames,
     squared_with_change,
 )
-from .guessing import SOLVER, Guess, Guesser
+from .guessing import SOLVER, Guess, Guesser, check_predicts_v
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader
 from .latents import NUM_HELD_OUT, Batch, LatentClips
 from .reader_errors import face_error, likeness_error, speed_error, with_reading_noise
@@ -73,13 +72,7 @@ class AdversarialTask:
         vae: VAE,
         num_clips: int,
     ) -> None:
-        prediction = networks.config.diffusion.prediction_type
-        if prediction != "v_prediction":
-            raise InputError(
-                f"adversarial training: the checkpoint predicts {prediction!r}; expected "
-                "v_prediction, from which clean frames follow at pure noise too. Give another "
-                "checkpoint."
-            )
+        check_predicts_v(networks.config.diffusion, training="adversarial training")
         unscaled = dataclasses.replace(networks.config.backbone, audio_scale=1.0)
         networks.backbone.backbone_config = unscaled
         config = dataclasses.replace(networks.config, backbone=unscaled)
@@ -171,11 +164,8 @@ class AdversarialTask:
 
     def guess(self, batch: Batch, reading: Reading, generator: torch.Generator) -> Guess:
         """Noise a batch's frames and guess the clean ones."""
-        backbone = self.networks.backbone
-        conditions = self.feeder.prepare(backbone, batch, reading)
-        return self.guesser.guess(
-            lambda noisy, levels_B: backbone(noisy, levels_B, conditions).float(), batch, generator
-        )
+        predict = self.feeder.predictor(self.networks.backbone, batch, reading, guidance=1.0)
+        return self.guesser.guess(predict, batch, generator)
 
     def _error_weight(self, batch: Batch, guess: Guess) -> Tensor:
         """Factors (N, 1, 1, 1) on the error: where the head's way is not known yet they are small,

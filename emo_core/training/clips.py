@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
+from ..files.write import write_tensors
 
 SOUND_RATE_HZ = 16000
 ARTICULATION_RATE_HZ = 50
@@ -60,13 +60,14 @@ TENSORS = (
     "articulation",
     "expression",
 )
+METADATA = ("fps", "first_frame")
 
 
 def save_clip(clip: Clip, path: Path) -> None:
     """Write one clip."""
-    save_file(
-        {name: getattr(clip, name).contiguous() for name in TENSORS},
+    write_tensors(
         path,
+        {name: getattr(clip, name) for name in TENSORS},
         metadata={"fps": repr(clip.fps), "first_frame": str(clip.first_frame)},
     )
 
@@ -75,10 +76,10 @@ def load_clip(path: Path) -> Clip:
     """Read one clip."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        missing = sorted(set(TENSORS) - set(file.keys()))
-        if missing or "fps" not in metadata:
+        missing = sorted({*TENSORS, *METADATA} - {*file.keys(), *metadata})
+        if missing:
             raise InputError(
-                f"{path}: not a training clip (missing {missing or ['fps']}). "
+                f"{path}: not a training clip (missing {missing}). "
                 "Make clips with 'python -m emo_core data'."
             )
         return Clip(

@@ -28,6 +28,7 @@ from ..pipeline import USUAL_SOLVER
 from ..sampling.schedule import make_scheduler, set_steps
 from ..video.stills import contact_sheet, save_image
 from .feeding import Feeder, errors_of, film_rows
+from .guessing import check_predicts_v
 from .latents import NUM_HELD_OUT, LatentClips
 from .lora import Adapter, adapted_twin, adapter_lora, merged
 from .stages import Feed
@@ -79,12 +80,7 @@ class DistilTask:
         num_clips: int,
         folder: Path,
     ) -> None:
-        prediction = networks.config.diffusion.prediction_type
-        if prediction != "v_prediction":
-            raise InputError(
-                f"distillation: the checkpoint predicts {prediction!r}; expected v_prediction, "
-                "whose targets stay finite at pure noise. Give another checkpoint."
-            )
+        check_predicts_v(networks.config.diffusion, training="distillation")
         if networks.config.sampling.solver == "lcm":
             raise InputError(
                 "distillation: the checkpoint is sampled by lcm, which draws new noise at every "

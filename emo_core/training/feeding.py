@@ -5,6 +5,7 @@ Letters: B clips, F frames, N images (B * F), M motion frames, C channels, h and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +16,15 @@ from ..checkpoints.emo import Networks
 from ..errors import InputError
 from ..models.backbone import Backbone
 from ..models.unet import Conditions, Features
-from ..sampling.denoising import denoise
+from ..sampling.denoising import denoise, guided
 from ..sampling.schedule import make_scheduler
 from .latents import FACE_SIGNALS, Batch, LatentClips, draw_batch
 from .stages import Feed
 
 LIP_ROUND = FACE_SIGNALS.index("lip_round")
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""Noisy frames (N, C, h, w) and the levels of their clips (B,) -> a network's answer in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +133,21 @@ class Feeder:
             is_reference_kept_B=reading.is_reference_kept_B,
             is_audio_kept_B=reading.is_audio_kept_B,
         )
+
+    def predictor(
+        self, backbone: Backbone, batch: Batch, reading: Reading, *, guidance: float
+    ) -> Predict:
+        """Return a backbone under a batch's conditions and guidance, 1 for none."""
+        halves = [self.prepare(backbone, batch, reading, is_conditional=True)]
+        if guidance != 1.0:
+            halves.append(self.prepare(backbone, batch, reading, is_conditional=False))
+
+        def predict(noisy_NChw: Tensor, levels_B: Tensor) -> Tensor:
+            answers = [backbone(noisy_NChw, levels_B, half) for half in halves]
+            unconditional = answers[1] if len(answers) > 1 else None
+            return guided(answers[0], unconditional, guidance=guidance)
+
+        return predict
 
 
 def region_of_frames(batch: Batch) -> Tensor:

@@ -154,9 +154,7 @@ def _make_file(
     clip = make_clip(
         split, index, num_frames=num_frames, num_references=num_references, fps=fps, size=size
     )
-    partial_path = path.with_suffix(".partial")
-    save_clip(clip, partial_path)
-    partial_path.replace(path)
+    save_clip(clip, path)
 
 
 def generate_clips(
@@ -174,11 +172,21 @@ def generate_clips(
     """Fill `folder` with `num_clips` clips from number `first` on; those already there are kept.
 
     Raises:
-        InputError: `first` is negative, or some clips would have voices that teach the audio
-            encoder.
+        InputError: `first` is negative, some clips would have voices that teach the audio
+            encoder, clips would be longer than their sound, or there would be no worker.
     """
     if first < 0:
-        raise InputError(f"data: the first clip's number is {first}; expected 0 or more.")
+        raise InputError(
+            f"data: --first {first}; expected the number of the first clip, 0 or more."
+        )
+    if num_workers < 1:
+        raise InputError(f"data: --workers {num_workers}; expected at least 1.")
+    most_frames = round(SOUND_SECONDS * fps)
+    if not 1 <= num_frames <= most_frames:
+        raise InputError(
+            f"data: --frames {num_frames}; a clip's sound has {SOUND_SECONDS:g} s, expected 1 to "
+            f"{most_frames} frames at {fps:g} per second. Give fewer."
+        )
     if split == "train" and first + num_clips > FIRST_ENCODER_VOICE:
         raise InputError(
             f"data: clips {first} to {first + num_clips - 1} of the train split; numbers from "

@@ -10,21 +10,23 @@ Letters: K guesses, B clips, F frames, C channels, h and w of latents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from diffusers import SchedulerMixin
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.emo import Networks
-from ..errors import InputError
+from ..files.write import write_tensors
+from ..pipeline import USUAL_SOLVER
 from ..precision import is_half_slow
 from ..sampling.schedule import make_scheduler, set_steps
 from .adversary import adversarial_stage
 from .feeding import Feeder
+from .guessing import check_predicts_v, guess_clean
+from .handover import read_made
 from .latents import Batch, LatentClips
 
 NUM_GUESSED_STEPS = 2
@@ -44,25 +46,26 @@ class Guesses:
     """int64 [K]: and which of their frames they should be."""
 
     def save(self, path: Path) -> None:
-        save_file({name: value.contiguous() for name, value in vars(self).items()}, path)
+        write_tensors(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Guesses:
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no such file. Make it with 'python -m emo_core train guess'."
-            )
-        return cls(**load_file(path))
+        return cls(**read_made(path, [f.name for f in fields(cls)], made_by="train guess"))
 
 
 @torch.no_grad()
 def guess_frames(
     networks: Networks, data: LatentClips, generator: torch.Generator, *, num_batches: int
 ) -> Guesses:
-    """Have clips guessed by the last of the checkpoint's own steps, with its own guidance."""
+    """Have clips guessed by the last of the checkpoint's own steps, with its own guidance.
+
+    Raises:
+        InputError: the checkpoint does not predict v.
+    """
+    check_predicts_v(networks.config.diffusion, training="train guess")
     feeder = Feeder(networks, adversarial_stage(networks), data)
     sampling = networks.config.sampling
-    scheduler = make_scheduler(networks.config.diffusion, solver=sampling.solver)
+    scheduler = make_scheduler(networks.config.diffusion, solver=sampling.solver or USUAL_SOLVER)
     set_steps(scheduler, sampling.steps)
     device = networks.like.device
     autocast = torch.autocast(
@@ -89,18 +92,10 @@ def _guess(
     """Return the clean frames (B * F, C, h, w) that the last steps end with."""
     backbone, guidance = networks.backbone, networks.config.sampling.guidance
     reading = feeder.read(batch, generator, is_dropping=False)
-    halves = [
-        feeder.prepare(backbone, batch, reading, is_conditional=is_conditional)
-        for is_conditional in (True, False)
-    ]
+    predict = feeder.predictor(backbone, batch, reading, guidance=guidance)
     clean = batch.frames.flatten(0, 1)
     for level in scheduler.timesteps[-NUM_GUESSED_STEPS:].long():
-        alpha = scheduler.alphas_cumprod[level].float()
-        signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
-        noisy = signal * clean + spread * noise
-        known, unknown = (
-            backbone(noisy, level.expand(CLIPS_OF_A_BATCH), half).float() for half in halves
-        )
-        clean = signal * noisy - spread * (unknown + guidance * (known - unknown))
+        alpha_bar = scheduler.alphas_cumprod[level].float()
+        levels_B = level.expand(CLIPS_OF_A_BATCH)
+        clean = guess_clean(predict, clean, levels_B, alpha_bar, generator)
     return clean

@@ -11,22 +11,20 @@ Letters: B clips, F frames, N images (clips * frames), C channels, h and w of la
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..config import DiffusionConfig
+from ..errors import InputError
 from ..sampling.schedule import make_scheduler, set_steps
 from .adversary import Adversary
+from .feeding import Predict
 from .latents import Batch
 
 SOLVER = "lcm"
 PACE_SEED = 1
-
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""Noisy frames (N, C, h, w) and the levels of their clips (B,) -> the network's v, as float32."""
 
 
 class Guess(NamedTuple):
@@ -65,7 +63,9 @@ class Guesser:
             )
         else:
             levels_B = self._any_levels(batch, generator)
-        made, signal_N111 = self._step(predict, clean, levels_B, batch, generator)
+        alpha_N111 = self._alpha_bar(levels_B, batch)
+        signal_N111 = alpha_N111.sqrt()
+        made = guess_clean(predict, clean, levels_B, alpha_N111, generator)
         return Guess(
             frames=made,
             signal_N111=torch.zeros_like(signal_N111) if is_from_noise else signal_N111,
@@ -96,22 +96,46 @@ class Guesser:
         with torch.no_grad():
             for step in range(num_steps, 0, -1):
                 before_B = self.levels[place_B - step].to(clean.device)
-                clean, _ = self._step(predict, clean, before_B, batch, generator)
+                alpha_N111 = self._alpha_bar(before_B, batch)
+                clean = guess_clean(predict, clean, before_B, alpha_N111, generator)
         return self.levels[place_B].to(clean.device), clean
 
-    def _step(
-        self,
-        predict: Predict,
-        clean_NChw: Tensor,
-        levels_B: Tensor,
-        batch: Batch,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """Noise frames to their levels; return the guess at clean ones, and the factors
-        (N, 1, 1, 1) on what was noised."""
-        noise = torch.randn(clean_NChw.shape, generator=generator).to(clean_NChw)
+    def _alpha_bar(self, levels_B: Tensor, batch: Batch) -> Tensor:
+        """The share of the frames' variance at levels, one per frame (N, 1, 1, 1)."""
         alpha_B = self.alpha_bar.to(levels_B.device)[levels_B]
-        alpha_N111 = alpha_B.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
-        signal, spread = alpha_N111.sqrt(), (1 - alpha_N111).sqrt()
-        noisy = signal * clean_NChw + spread * noise
-        return signal * noisy - spread * predict(noisy, levels_B), signal
+        return alpha_B.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
+
+
+def guess_clean(
+    predict: Predict,
+    clean_NChw: Tensor,
+    levels_B: Tensor,
+    alpha_bar: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Noise frames to their levels and return what the network takes for the clean ones.
+
+    Args:
+        alpha_bar: the frames' share of the variance there, a scalar or (N, 1, 1, 1).
+    """
+    noise = torch.randn(clean_NChw.shape, generator=generator).to(clean_NChw)
+    signal, spread = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    noisy = signal * clean_NChw + spread * noise
+    return signal * noisy - spread * predict(noisy, levels_B)
+
+
+def check_predicts_v(diffusion: DiffusionConfig, *, training: str) -> None:
+    """See whether clean frames follow from what a network predicts, at pure noise too.
+
+    Args:
+        training: what asks, for the message.
+
+    Raises:
+        InputError: the network predicts something else than v.
+    """
+    if diffusion.prediction_type != "v_prediction":
+        raise InputError(
+            f"{training}: the checkpoint predicts {diffusion.prediction_type!r}; expected "
+            "v_prediction, from which clean frames follow at pure noise too. Give another "
+            "checkpoint."
+        )

@@ -21,14 +21,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ..checkpoints.emo import check_fits
 from ..face.region import boxes_to_mask
-from ..files.read import read_tensors
+from ..files.write import write_tensors
 from ..synthetic.articulation import ARTICULATION_CHANNELS
+from .handover import load_made
 from .latents import FACE_SIGNALS, NUM_HELD_OUT, LatentClips
 from .loop import show_correlations
 
@@ -128,7 +127,7 @@ def speed_signal(speed_deg_s: Tensor) -> Tensor:
 
 def save_latent_reader(reader: LatentReader, path: Path) -> None:
     """Write a reader."""
-    save_file({name: value.contiguous() for name, value in reader.state_dict().items()}, path)
+    write_tensors(path, reader.state_dict())
 
 
 def load_latent_reader(path: Path, *, latent_channels: int) -> LatentReader:
@@ -138,9 +137,7 @@ def load_latent_reader(path: Path, *, latent_channels: int) -> LatentReader:
         InputError: there is no such file, or it is of another network.
     """
     reader = LatentReader(latent_channels)
-    state = dict(read_tensors(path).tensors)
-    check_fits(reader, state, name=str(path))
-    reader.load_state_dict(state)
+    load_made(reader, path, made_by="train latent-reader")
     return reader.eval().requires_grad_(False)
 
 

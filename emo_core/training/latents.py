@@ -3,8 +3,8 @@
 Frames are encoded once by the VAE and sound once by the audio encoder; a stage then draws batches
 from memory.
 
-Letters: K clips, F frames, R reference pictures, M motion frames, B clips of a batch, h and w of
-latents, L audio layers, D feature width, W window in frames, S face signals.
+Letters: K clips, F frames, R reference pictures, M motion frames, B clips of a batch, C channels, h
+and w of latents, L audio layers, D feature width, W window in frames, S face signals.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from ..audio.encoder import AudioEncoder, encode_sound
 from ..config import PIXELS_PER_LATENT
 from ..errors import InputError
 from ..face.region import boxes_to_mask
+from ..files.write import write_tensors
 from ..models.vae import VAE
 from ..precision import is_half_slow
 from ..synthetic.articulation import ARTICULATION_CHANNELS
@@ -31,6 +31,7 @@ from .clips import (
     clip_paths,
     load_clip,
 )
+from .handover import read_made
 
 REFERENCE_PICTURE_SHARE = 0.6
 """Share of samples whose reference is another picture of the person, not a frame of the clip."""
@@ -52,9 +53,9 @@ class LatentClips:
     """A data set in memory, float16 and float32."""
 
     latents: Tensor
-    """[K, F, 4, h, w], as the networks see them."""
+    """[K, F, C, h, w], as the networks see them."""
     references: Tensor
-    """[K, R, 4, h, w]."""
+    """[K, R, C, h, w]."""
     audio: Tensor
     """[K, F, L, D]: one feature per frame."""
     face_boxes: Tensor
@@ -73,15 +74,12 @@ class LatentClips:
         return LatentClips(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def save(self, path: Path) -> None:
-        save_file({f.name: getattr(self, f.name).contiguous() for f in fields(self)}, path)
+        write_tensors(path, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> LatentClips:
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no such file. Make it with 'python -m emo_core train encode'."
-            )
-        return cls(**load_file(path))
+        names = [f.name for f in fields(cls)]
+        return cls(**read_made(path, names, made_by="train encode"))
 
     def split(self, num_held_out: int) -> tuple[LatentClips, LatentClips]:
         """Return all but the last clips, and those."""
@@ -163,13 +161,13 @@ class Batch:
     """What one training step reads."""
 
     frames: Tensor
-    """[B, F, 4, h, w] clean latents."""
+    """[B, F, C, h, w] clean latents."""
     motion: Tensor
-    """[B, M, 4, h, w]: the frames just before; M is 0 for single images."""
+    """[B, M, C, h, w]: the frames just before; M is 0 for single images."""
     begins_film_B: Tensor
     """bool [B]: whether the clip is shown as the first of a film; its `motion` means nothing."""
     reference: Tensor
-    """[B, 4, h, w]."""
+    """[B, C, h, w]."""
     audio_windows: Tensor
     """[B, F, W, L, D]."""
     speed_windows: Tensor

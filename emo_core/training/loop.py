@@ -51,7 +51,7 @@ class Task(Protocol):
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a batch by `generator` and return scalars; "loss" is the one that is minimised.
 
-        Data and `generator` live on the CPU; a batch goes where the network's weights are.
+        `generator` lives on the CPU; a batch is where the network's weights are.
         """
         ...
 

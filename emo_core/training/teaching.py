@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoints.emo import Networks
 from ..errors import InputError
-from ..sampling.denoising import denoise, guided
+from ..files.write import write_tensors
+from ..sampling.denoising import denoise
 from ..sampling.schedule import make_scheduler
 from .feeding import Feeder, Reading
 from .latents import Batch
@@ -80,23 +80,17 @@ class Teacher:
     @torch.no_grad()
     def path(self, batch: Batch, reading: Reading, noise_NChw: Tensor) -> Tensor:
         """Sample and return where the latents are after each of the student's steps."""
-        backbone = self.networks.backbone
-        halves = [self.feeder.prepare(backbone, batch, reading)]
-        if self.guidance != 1.0:
-            halves.append(self.feeder.prepare(backbone, batch, reading, is_conditional=False))
+        predict = self.feeder.predictor(
+            self.networks.backbone, batch, reading, guidance=self.guidance
+        )
         points: list[Tensor] = []
-
-        def predict(latents: Tensor, timestep: Tensor, step_index: int) -> Tensor:
-            answers = [backbone(latents, timestep, half) for half in halves]
-            unconditional = answers[1] if len(answers) > 1 else None
-            return guided(answers[0], unconditional, guidance=self.guidance)
 
         def on_step(step_index: int, latents: Tensor) -> None:
             if (step_index + 1) % self.substeps == 0:
                 points.append(latents)
 
         denoise(
-            predict,
+            lambda latents, timestep, _: predict(latents, timestep),
             noise_NChw,
             scheduler=make_scheduler(self.networks.config.diffusion, solver=self.solver),
             steps=self.substeps * self.num_points,
@@ -112,10 +106,7 @@ class Teacher:
 
     def _keep(self, path_SNChw: Tensor, noise_NChw: Tensor, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        tensors = {"path": path_SNChw.cpu().contiguous()}
-        save_file(tensors, partial, metadata=self._about(noise_NChw))
-        partial.replace(path)
+        write_tensors(path, {"path": path_SNChw}, metadata=self._about(noise_NChw))
 
     def _kept(self, noise_NChw: Tensor, path: Path) -> Tensor:
         with safe_open(path, framework="pt") as file:

@@ -86,6 +86,11 @@ class VAETask:
     ) -> None:
         self.is_new = begin is None
         self.is_encoder_learning = self.is_new or not is_encoder_resting
+        if self.is_new and guesses is not None:
+            raise InputError(
+                "train vae: --guesses are latents of a VAE that exists; expected it too. Give it "
+                "as --decoder-of or --begin."
+            )
         if begin is None:
             torch.manual_seed(0)
             begin = VAE(scale=1.0, latent_channels=LATENT_CHANNELS)
@@ -117,8 +122,6 @@ class VAETask:
         self.mouth_boxes_N4 = torch.cat(boxes)
         self.num_guessed = 0
         if guesses is not None:
-            if self.is_new:
-                raise InputError("train vae: guesses are of a VAE that exists. Give it as well.")
             self.num_guessed = round(
                 (HELD_GUESSED_SHARE if self.is_encoder_learning else GUESSED_SHARE) * batch
             )

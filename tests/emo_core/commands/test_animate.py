@@ -438,7 +438,7 @@ def test_a_retake_changes_its_part_alone(files: dict[str, Path], tmp_path: Path)
         ("0.1 0.2 seed=1.5", "'1.5' is not a number"),
         ("0.3 0.2", "a start before its end"),
         ("0.1 0.2 speed=999", "999"),
-        ("0.1 0.2 blend=0", "0 blended frames"),
+        ("0.1 0.2 blend=0", "0 frames in which the new take"),
     ],
 )
 def test_retakes_that_cannot_be(

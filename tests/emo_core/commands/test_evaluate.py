@@ -97,3 +97,19 @@ def test_options():
 def test_no_seeds_are_refused_before_anything_is_loaded(tmp_path: Path):
     with pytest.raises(InputError, match="--seeds 0"):
         command.run(options("--seeds", "0", "--checkpoint", str(tmp_path / "missing")))
+
+
+def test_a_speed_is_refused_as_every_film_has_its_own(tmp_path: Path):
+    with pytest.raises(InputError, match="--speed 12.*Leave it out"):
+        command.run(options("--speed", "12", "--checkpoint", str(tmp_path / "missing")))
+
+
+def test_a_family_without_speed_layers_is_told_what_to_switch_off(animator, monkeypatch):
+    backbone = dataclasses.replace(animator.networks.config.backbone, speed=None)
+    config = dataclasses.replace(animator.networks.config, backbone=backbone)
+    mute = Animator(
+        dataclasses.replace(animator.networks, config=config), animator.vae, animator.audio_encoder
+    )
+    monkeypatch.setattr(command, "load_animator", lambda _: mute)
+    with pytest.raises(InputError, match="no speed layers.*--switch-off speed"):
+        command.run(options("--width", "64", "--height", "64"))

@@ -14,6 +14,7 @@ from emo_core.checkpoints.load import load_networks, load_vae, save_vae
 from emo_core.models.vae import VAE
 from emo_core.training.clips import save_clip
 from emo_core.training.generate import make_clip
+from emo_core.training.guesses import Guesses
 from emo_core.training.presets import LATENT_CHANNELS
 from emo_core.training.vae import initialise
 
@@ -84,3 +85,44 @@ def test_the_reader_of_faces_refuses_to_learn_in_several_processes(
     assert main(["train", "reader", "--people", "1", "--out", str(tmp_path / "reader")]) != 0
     assert "without torchrun" in capsys.readouterr().err
     assert not (tmp_path / "reader").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("stage 1 --begin b.safetensors --front-end f.safetensors", "no --begin"),
+        ("stage 1", "--front-end"),
+        ("stage 2 --begin b.safetensors --front-end f.safetensors", "no --front-end"),
+        ("stage 3", "--begin"),
+    ],
+)
+def test_a_stage_refuses_what_it_would_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture, command: str, message: str
+) -> None:
+    toy_data().save(tmp_path / "latents.safetensors")
+    given = ["--data", str(tmp_path / "latents.safetensors"), "--vae", "v.safetensors"]
+    assert main(["train", *command.split(), *given, "--out", str(tmp_path / "run")]) != 0
+    error = capsys.readouterr().err
+    assert command[:7] in error
+    assert message in error
+
+
+def test_guesses_need_the_vae_that_they_are_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "guesses.safetensors"
+    one = torch.zeros(1, dtype=torch.int64)
+    Guesses(torch.zeros(1, 8, 16, 16).half(), clip=one, frame=one).save(path)
+    command = ["train", "vae", "--clips", str(tmp_path / "none"), "--guesses", str(path)]
+    assert main([*command, "--out", str(tmp_path / "run")]) != 0
+    assert "--decoder-of or --begin" in capsys.readouterr().err
+
+
+def test_long_work_begins_only_where_its_result_can_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Before the files that it reads are even looked for."""
+    for command in (["encode", "--clips", "c", "--vae", "v"], ["guess", "--data", "d"]):
+        given = ["--checkpoint", "none", "--out", str(tmp_path / "none" / "out.safetensors")]
+        assert main(["train", *command, *given]) != 0
+        assert "there is no folder" in capsys.readouterr().err

@@ -195,4 +195,4 @@ def test_parts_that_cannot_be() -> None:
     refused(lambda: retake_part(2.0, 1.0, **film), "2 to 1 s: expected a start before its end")
     refused(lambda: retake_part(4.0, 5.0, **film), "inside the film's 4.00 s")
     refused(lambda: retake_part(-1.0, 1.0, **film), "-1 to 1 s")
-    refused(lambda: Retake(first=0, last=1, blend_frames=0), "0 blended frames")
+    refused(lambda: Retake(first=0, last=1, blend_frames=0), "0 frames in which the new take")

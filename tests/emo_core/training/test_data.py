@@ -106,6 +106,23 @@ def test_clips_never_have_voices_of_the_audio_encoder(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_frames": 101}, "--frames 101.* 1 to 100 frames"),
+        ({"num_frames": 0}, "--frames 0"),
+        ({"num_workers": 0}, "--workers 0"),
+    ],
+)
+def test_clips_that_cannot_be_are_refused(
+    tmp_path: Path, changed: dict[str, int], message: str
+) -> None:
+    sizes = {"num_clips": 1, "num_workers": 1, **SMALL, "fps": 25.0} | changed
+    with pytest.raises(InputError, match=message):
+        generate_clips(tmp_path / "clips", split="train", **sizes)
+    assert not (tmp_path / "clips").exists()
+
+
 def test_latents_of_a_checkpoint_get_its_scale(tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     generate_clips(folder, split="train", num_clips=1, num_workers=1, **SMALL)
