@@ -15,7 +15,8 @@ from .held import Held, HeldSteps
 from .schedule import set_steps
 
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""(noisy latents, timestep) -> prediction with all conditions, and without reference and audio.
+"""(noisy latents, timestep) -> prediction with all conditions, and without those that guidance
+holds: reference and audio, for some checkpoints head speed or the face region too.
 The second is None when guidance does not need it."""
 
 PredictGuided = Callable[[Tensor, Tensor, int], Tensor]

@@ -57,7 +57,7 @@ def set_steps(scheduler: SchedulerMixin, steps: int) -> None:
     """
     most = scheduler.config.num_train_timesteps
     if not 1 <= steps <= most:
-        raise InputError(f"{steps} steps: expected 1 to {most}; 10 to 40 are usual.")
+        raise InputError(f"{steps} steps: expected 1 to {most}; 4 to 40 are usual.")
     scheduler.set_timesteps(steps)
     if len(scheduler.timesteps) == steps:
         return
