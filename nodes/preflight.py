@@ -46,7 +46,7 @@ from .film import FilmToSample, assemble
 from .guider import ClipGuider
 from .network import CLIP_KEY
 from .paths import store_path, temp_folder
-from .sampling import AUTO, USUAL_SAMPLER, USUAL_SCHEDULER, film_inputs, guidance_input
+from .sampling import AUTO, core_schedule, film_inputs, guidance_input
 from .shown import show_text
 from .solvers import OWN_SOLVERS, own_schedule
 from .vae import check_vae
@@ -179,13 +179,10 @@ def measure(
     if sampler == AUTO and solver in OWN_SOLVERS:
         chosen, sigmas = own_schedule(model, solver=solver, steps=MEASURED_STEPS)
     else:
-        chosen = comfy.samplers.sampler_object(USUAL_SAMPLER if sampler == AUTO else sampler)
         # The first of more steps: the last of all is cheaper with some samplers.
-        sigmas = comfy.samplers.calculate_sigmas(
-            model.get_model_object("model_sampling"),
-            USUAL_SCHEDULER,
-            max(steps, MEASURED_STEPS + 1),
-        )[: MEASURED_STEPS + 1]
+        steps = max(steps, MEASURED_STEPS + 1)
+        chosen, sigmas = core_schedule(model, sampler=sampler, scheduler=AUTO, steps=steps)
+        sigmas = sigmas[: MEASURED_STEPS + 1]
     empty = torch.zeros(
         (part.num_frames, *part.latent_shape), device=comfy.model_management.intermediate_device()
     )

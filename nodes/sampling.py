@@ -35,6 +35,23 @@ AUTO = "auto"
 USUAL_SAMPLER, USUAL_SCHEDULER = "dpmpp_2m", "sgm_uniform"
 
 
+def core_schedule(
+    model: ModelPatcher, *, sampler: str, scheduler: str, steps: int
+) -> tuple[comfy.samplers.KSAMPLER, Tensor]:
+    """Return one of ComfyUI's samplers and the sigmas of `steps` steps.
+
+    Args:
+        sampler, scheduler: names that ComfyUI knows, or AUTO for the usual ones.
+    """
+    sigmas = comfy.samplers.calculate_sigmas(
+        model.get_model_object("model_sampling"),
+        USUAL_SCHEDULER if scheduler == AUTO else scheduler,
+        steps,
+    )
+    name = USUAL_SAMPLER if sampler == AUTO else sampler
+    return comfy.samplers.sampler_object(name), sigmas
+
+
 def film_inputs() -> list[io.Input]:
     """The inputs that every sampling node begins with."""
     return [
@@ -256,13 +273,8 @@ class Sampler(io.ComfyNode):
         if sampler_name == AUTO and defaults.solver in OWN_SOLVERS:
             sampler, sigmas = own_schedule(model, solver=defaults.solver, steps=steps)
         else:
-            sampler = comfy.samplers.sampler_object(
-                USUAL_SAMPLER if sampler_name == AUTO else sampler_name
-            )
-            sigmas = comfy.samplers.calculate_sigmas(
-                model.get_model_object("model_sampling"),
-                USUAL_SCHEDULER if scheduler == AUTO else scheduler,
-                steps,
+            sampler, sigmas = core_schedule(
+                model, sampler=sampler_name, scheduler=scheduler, steps=steps
             )
         stretches = guider.stretches_of_seed(
             seed,

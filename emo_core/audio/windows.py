@@ -49,20 +49,6 @@ def sample_at(features_T: Tensor, position_F: Tensor) -> Tensor:
     return torch.lerp(features_T[low_F], features_T[high_F], share_F)
 
 
-def sample_at_frames(
-    features_T: Tensor, *, rate_hz: float, first_center_s: float, fps: float, num_frames: int
-) -> Tensor:
-    """Interpolate features [T, ...] at the centres of video frames; see `frame_positions`."""
-    position_F = frame_positions(
-        num_frames,
-        num_steps=features_T.shape[0],
-        rate_hz=rate_hz,
-        first_center_s=first_center_s,
-        fps=fps,
-    )
-    return sample_at(features_T, position_F)
-
-
 def windows_around_frames(values_F: Tensor, *, margin: int, frames: Tensor | None = None) -> Tensor:
     """Cut a window of values around video frames.
 

@@ -10,7 +10,7 @@ from emo_core.audio import encoder as encoder_module
 from emo_core.audio.encoder import NormalizedSound as as_a_whole
 from emo_core.audio.encoder import Wav2Vec2Encoder, encode_sound, normalized
 from emo_core.audio.front_end import STEP_SAMPLES, FrontEnd
-from emo_core.audio.windows import sample_at_frames, windows_around_frames
+from emo_core.audio.windows import frame_positions, sample_at, windows_around_frames
 from emo_core.config import FrontEndConfig
 from emo_core.errors import InputError
 
@@ -30,6 +30,20 @@ def test_windows_repeat_the_ends() -> None:
         [0, 1, 2, 3, 3],
         [1, 2, 3, 3, 3],
     ]
+
+
+def sample_at_frames(
+    features_T: torch.Tensor, *, rate_hz: float, first_center_s: float, fps: float, num_frames: int
+) -> torch.Tensor:
+    """Interpolate features [T, ...] at the centres of video frames."""
+    position_F = frame_positions(
+        num_frames,
+        num_steps=features_T.shape[0],
+        rate_hz=rate_hz,
+        first_center_s=first_center_s,
+        fps=fps,
+    )
+    return sample_at(features_T, position_F)
 
 
 def test_features_are_taken_at_the_centres_of_frames() -> None:
