@@ -161,12 +161,17 @@ def clips_in_a_row(
 def faded(before_OChw: Tensor, after_FChw: Tensor) -> Tensor:
     """Return a clip's latents (F, C, h, w), whose first frames come out of the clip before it.
 
+    The two takes of what both have part as they go on: of n shared frames the last ones are taken
+    to be n times as far from each other as the first ones. The shares rise evenly to where the
+    step out of the shared frames is then no larger than that into them.
+
     Args:
         before_OChw: the frames that both have, as the clip before shows them; those that a short
             clip lacks are not read.
     """
-    share = torch.arange(1, len(before_OChw) + 1).to(after_FChw) / (len(before_OChw) + 1)
-    num_shared = min(len(before_OChw), len(after_FChw))
+    num_before = len(before_OChw)
+    share = torch.arange(1, num_before + 1).to(after_FChw) * num_before / (num_before**2 + 1)
+    num_shared = min(num_before, len(after_FChw))
     mixed = (
         before_OChw[:num_shared]
         .to(after_FChw)

@@ -10,7 +10,7 @@ from emo_core.config import DiffusionConfig
 from emo_core.errors import InputError
 from emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from emo_core.sampling.denoising import denoise, guided
-from emo_core.sampling.generate import MakeClip, Motion, Stretch, generate_clips
+from emo_core.sampling.generate import MakeClip, Motion, Stretch, faded, generate_clips
 from emo_core.sampling.held import Held
 from emo_core.sampling.noise import NUM_CLIP_SEEDS, FilmNoise, clip_seed, step_generator
 from emo_core.sampling.schedule import SOLVERS, make_scheduler, set_steps
@@ -119,6 +119,22 @@ def test_the_last_frames_lead_the_next_clip() -> None:
     assert torch.equal(led_by[2], -clips[1].latents[-MOTION:])
 
 
+@pytest.mark.parametrize("overlap", [1, 2, 3])
+def test_takes_that_part_evenly_are_left_by_no_larger_step_than_they_are_entered(
+    overlap: int,
+) -> None:
+    """Frame by frame the later take is farther from the earlier one, which stands still at 0."""
+    before = torch.zeros(overlap, 1, 1, 1)
+    distance = torch.arange(1.0, overlap + 3)
+    joined = faded(before, distance[:, None, None, None])[:, 0, 0, 0]
+    into, out = joined[0], (distance - joined)[overlap - 1]
+    torch.testing.assert_close(into, out)
+    share = joined / distance
+    assert (share[:overlap].diff() > 0).all()
+    assert share[overlap - 1] < 1
+    assert torch.equal(joined[overlap:], distance[overlap:])
+
+
 def test_clips_fade_into_each_other_and_are_led_by_what_lies_before() -> None:
     led_by = []
 
@@ -132,7 +148,9 @@ def test_clips_fade_into_each_other_and_are_led_by_what_lies_before() -> None:
     assert [(stretch.first, stretch.last) for stretch in stretches] == [(0, 3), (3, 6), (6, 10)]
     film = torch.cat([stretch.latents for stretch in stretches])[:, 0, 0, 0]
     # Frames 3 and 4 are 3 and 4 of the first clip, and 100 and 101 of the second.
-    expected = [0, 1, 2, 3 + 97 / 3, 4 + 97 * 2 / 3, 102, 103 + 97 / 3, 104 + 97 * 2 / 3, 202, 203]
+    shares = 0.4, 0.8
+    mixed = [first + place + 97 * shares[place] for first in (3, 103) for place in (0, 1)]
+    expected = [0, 1, 2, *mixed[:2], 102, *mixed[2:], 202, 203]
     assert film.tolist() == pytest.approx(expected)
     assert led_by[0] is None
     assert led_by[1][:, 0, 0, 0].tolist() == [1, 2]
