@@ -23,7 +23,7 @@ from .stages import Feed
 
 LIP_ROUND = FACE_SIGNALS.index("lip_round")
 
-Predict = Callable[[Tensor, Tensor], Tensor]
+Predictor = Callable[[Tensor, Tensor], Tensor]
 """Noisy frames (N, C, h, w) and the levels of their clips (B,) -> a network's answer in float32."""
 
 
@@ -136,7 +136,7 @@ class Feeder:
 
     def predictor(
         self, backbone: Backbone, batch: Batch, reading: Reading, *, guidance: float
-    ) -> Predict:
+    ) -> Predictor:
         """Return a backbone under a batch's conditions and guidance, 1 for none."""
         halves = [self.prepare(backbone, batch, reading, is_conditional=True)]
         if guidance != 1.0:

@@ -20,7 +20,7 @@ from ..config import DiffusionConfig
 from ..errors import InputError
 from ..sampling.schedule import make_scheduler, set_steps
 from .adversary import Adversary
-from .feeding import Predict
+from .feeding import Predictor
 from .latents import Batch
 
 SOLVER = "lcm"
@@ -51,7 +51,7 @@ class Guesser:
         """Chance of how many own steps a batch begins with: the same in processes that learn as
         one, so that none waits for another that takes more."""
 
-    def guess(self, predict: Predict, batch: Batch, generator: torch.Generator) -> Guess:
+    def guess(self, predict: Predictor, batch: Batch, generator: torch.Generator) -> Guess:
         """Return the guess at a batch's frames, from noise and levels drawn by chance."""
         chance, of_noise = torch.rand(2, generator=self.pace).tolist()
         is_own = chance < self.adversary.own_share
@@ -63,7 +63,7 @@ class Guesser:
             )
         else:
             levels_B = self._any_levels(batch, generator)
-        alpha_N111 = self._alpha_bar(levels_B, batch)
+        alpha_N111 = self._alpha_bar_of_frames(levels_B, batch)
         signal_N111 = alpha_N111.sqrt()
         made = guess_clean(predict, clean, levels_B, alpha_N111, generator)
         return Guess(
@@ -81,7 +81,7 @@ class Guesser:
         return torch.where(is_free, free, grid).to(batch.frames.device)
 
     def _own_steps(
-        self, predict: Predict, batch: Batch, generator: torch.Generator, *, is_from_noise: bool
+        self, predict: Predictor, batch: Batch, generator: torch.Generator, *, is_from_noise: bool
     ) -> tuple[Tensor, Tensor]:
         """Return the levels (B,) that come next, and what the network made in the steps before:
         all of them, or the one before from true frames."""
@@ -96,18 +96,18 @@ class Guesser:
         with torch.no_grad():
             for step in range(num_steps, 0, -1):
                 before_B = self.levels[place_B - step].to(clean.device)
-                alpha_N111 = self._alpha_bar(before_B, batch)
+                alpha_N111 = self._alpha_bar_of_frames(before_B, batch)
                 clean = guess_clean(predict, clean, before_B, alpha_N111, generator)
         return self.levels[place_B].to(clean.device), clean
 
-    def _alpha_bar(self, levels_B: Tensor, batch: Batch) -> Tensor:
+    def _alpha_bar_of_frames(self, levels_B: Tensor, batch: Batch) -> Tensor:
         """The share of the frames' variance at levels, one per frame (N, 1, 1, 1)."""
         alpha_B = self.alpha_bar.to(levels_B.device)[levels_B]
         return alpha_B.repeat_interleave(batch.frames.shape[1])[:, None, None, None]
 
 
 def guess_clean(
-    predict: Predict,
+    predict: Predictor,
     clean_NChw: Tensor,
     levels_B: Tensor,
     alpha_bar: Tensor,

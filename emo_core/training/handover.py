@@ -31,7 +31,7 @@ def read_made(path: Path, names: Sequence[str], *, made_by: str) -> dict[str, Te
     extra = sorted(set(file.tensors) - set(names))
     if missing or extra:
         raise InputError(
-            f"{path}: lacks {missing[:3]} and has {extra[:3]} instead; expected "
+            f"{path}: lacks {missing[:3]} and has {extra[:3]} beside what it should; expected "
             f"{', '.join(names)}. It is another file or of another version: make it again "
             f"with 'python -m emo_core {made_by}'."
         )

@@ -341,6 +341,7 @@ def test_bad_files(
         ({"gate_attack": 5}, "--gate-attack 5: does nothing without a gate"),
         ({"gate_release": 50}, "--gate-release 50: does nothing without a gate"),
         ({"anchor_share": 0.5}, "--anchor-share 0.5: does nothing by itself"),
+        ({"anchor_every": 2, "anchor_share": 1.5}, "--anchor-share 1.5: expected 0 to 1"),
         ({"match_colour": 2}, "colour matching with a strength of 2. Expected 0 to 1"),
         ({"device": "abacus"}, "device 'abacus': cannot be used"),
     ],

@@ -10,6 +10,7 @@ from tiny_data import toy_data
 from torch import Tensor
 
 from emo_core.errors import InputError
+from emo_core.models.unet import Conditions
 from emo_core.models.vae import VAE
 from emo_core.sampling.schedule import make_scheduler
 from emo_core.training.clips import save_clip
@@ -60,6 +61,39 @@ def test_frames_are_guessed_by_the_last_steps_with_guidance(
     torch.testing.assert_close(guesses.latents.float(), (true - 2.0) / 0.5, atol=0.02, rtol=0.01)
     assert guesses.latents.dtype == torch.float16
     torch.testing.assert_close(data.latents[guesses.clip, guesses.frame].float(), true)
+
+
+def test_without_guidance_the_network_is_asked_once_and_any_checkpoint_has_a_solver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks = tiny_networks()
+    sampling = dataclasses.replace(networks.config.sampling, steps=4, guidance=1.0, solver=None)
+    config = dataclasses.replace(networks.config, sampling=sampling)
+    networks = dataclasses.replace(networks, config=config)
+    asked: list[int] = []
+    forward = networks.backbone.forward
+
+    def spy(noisy: Tensor, level: Tensor, conditions: Conditions) -> Tensor:
+        asked.append(int(level[0]))
+        return forward(noisy, level, conditions)
+
+    monkeypatch.setattr(networks.backbone, "forward", spy)
+    guesses = guess_frames(networks, toy_data(), numbered(0), num_batches=1)
+    assert len(asked) == 2
+    assert asked[0] > asked[1]
+    assert guesses.latents.isfinite().all()
+
+
+def test_guesses_need_a_network_that_predicts_v() -> None:
+    networks = tiny_networks()
+    diffusion = dataclasses.replace(
+        networks.config.diffusion, prediction_type="epsilon", rescale_betas_zero_snr=False
+    )
+    config = dataclasses.replace(networks.config, diffusion=diffusion)
+    with pytest.raises(InputError, match="train guess: .*'epsilon'"):
+        guess_frames(
+            dataclasses.replace(networks, config=config), toy_data(), numbered(0), num_batches=1
+        )
 
 
 def marked_guesses(num_clips: int = 1) -> Guesses:

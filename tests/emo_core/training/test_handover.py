@@ -33,6 +33,10 @@ def test_tensors_come_back_as_the_library_reads_them(tmp_path: Path) -> None:
             assert torch.equal(read[name], value), name
             assert read[name].dtype == value.dtype, name
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.safetensors"]
+    with pytest.raises(InputError, match=r"lacks \[\] and has \['scale'\]"):
+        read_made(path, ["numbers", "pixels", "none"], made_by="data")
+    with pytest.raises(InputError, match=r"lacks \['more'\] and has \[\]"):
+        read_made(path, [*tensors, "more"], made_by="data")
 
 
 @pytest.mark.parametrize(
