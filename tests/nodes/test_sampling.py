@@ -144,23 +144,29 @@ def test_lcm_gives_the_same_latents_too(graph, toy, pack, tmp_path, monkeypatch)
     assert (near - expected).abs().max() <= 0.05
 
 
-def test_one_node_and_the_guider_are_the_same(graph):
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        (("dpmpp_2m", "sgm_uniform"), ("dpmpp_2m", "sgm_uniform")),
+        (("auto", "auto"), ("dpmpp_2m", "sgm_uniform")),
+        (("euler", "karras"), ("euler", "karras")),
+    ],
+    ids=["usual", "auto", "other"],
+)
+def test_one_node_and_the_guider_are_the_same(graph, asked, meant):
     import comfy.samplers
 
     guider, latent = graph.guider()
     sigmas = comfy.samplers.calculate_sigmas(
-        graph.model.get_model_object("model_sampling"), "sgm_uniform", 4
+        graph.model.get_model_object("model_sampling"), meant[1], 4
     )
-    sampler = comfy.samplers.sampler_object("dpmpp_2m")
-    by_guider = sample(guider, latent, sampler, sigmas)
+    by_guider = sample(guider, latent, comfy.samplers.sampler_object(meant[0]), sigmas)
     with torch.inference_mode():
-        chosen = {"seed": 5, "steps": 4, "guidance": 2.0} | graph.film_inputs()
-        for names in (("dpmpp_2m", "sgm_uniform"), ("auto", "auto")):
-            sampler_name, scheduler = names
-            by_node = graph.node("Sampler").execute(
-                sampler_name=sampler_name, scheduler=scheduler, **chosen
-            )
-            assert torch.equal(by_guider, by_node.args[0]["samples"]), names
+        by_node = graph.node("Sampler").execute(
+            seed=5, steps=4, guidance=2.0, sampler_name=asked[0], scheduler=asked[1],
+            **graph.film_inputs(),
+        )  # fmt: skip
+    assert torch.equal(by_guider, by_node.args[0]["samples"])
 
 
 def test_clips_chained_through_ksampler_are_the_guiders_film(graph):
