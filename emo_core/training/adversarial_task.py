@@ -175,13 +175,14 @@ class AdversarialTask:
         num_clips, num_frames = batch.frames.shape[:2]
         frame_F = torch.arange(num_frames, device=weight_N111.device)
         told_F = (1.0 - frame_F / self.adversary.told_frames).clamp(min=0.0)
-        told_BF = told_F * (~batch.begins_film_B)[:, None]
+        told_BF = told_F * batch.is_led_B[:, None]
         return weight_N111.maximum(told_BF.reshape(num_clips * num_frames, 1, 1, 1))
 
     def _with_own_motion(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Put what the network last made of the motion frames in the place of some of them."""
         chance_B = torch.rand(len(batch.motion), generator=generator).to(batch.motion.device)
-        is_own = (chance_B < self.adversary.own_motion_share)[:, None, None, None, None]
+        is_own_B = (chance_B < self.adversary.own_motion_share) & ~batch.begins_film_B
+        is_own = is_own_B[:, None, None, None, None]
         own = self._remembered()[batch.clip_B[:, None], batch.motion_BM].to(batch.motion)
         return dataclasses.replace(batch, motion=torch.where(is_own, own, batch.motion))
 
@@ -233,11 +234,11 @@ def seen_by_critic(batch: Batch, frames_NChw: Tensor) -> Tensor:
     of a clip is the last motion frame, the reference, and the mouth's true signals at every place
     (B * F, 3 C + NUM_MOUTH_SIGNALS, h, w).
 
-    The first frame of a film has changed by nothing. Signals that are not known are 0.
+    Where nothing leads, the first frame has changed by nothing. Signals that are not known are 0.
     """
     frames = frames_NChw.unflatten(0, batch.frames.shape[:2])
-    begins_B111 = batch.begins_film_B[:, None, None, None]
-    lead = torch.where(begins_B111, frames[:, 0], batch.motion[:, -1])
+    is_led_B111 = batch.is_led_B[:, None, None, None]
+    lead = torch.where(is_led_B111, batch.motion[:, -1], frames[:, 0])
     before = torch.cat([lead[:, None], frames[:, :-1]], dim=1)
     reference = batch.reference[:, None].expand_as(frames)
     signals = batch.face_signals[:, :, :NUM_MOUTH_SIGNALS, None, None].nan_to_num(0.0)

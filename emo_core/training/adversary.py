@@ -60,7 +60,7 @@ def adversarial_stage(networks: Networks) -> Stage:
         reference_dropout=0.03,
         audio_dropout=0.03,
         speed_dropout=0.1,
-        motion_dropout=0.25,
+        beginning_share=0.25,
         motion_noise=0.05,
         mouth_weight=8.0,
         face_weight=2.0,

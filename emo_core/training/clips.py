@@ -32,6 +32,8 @@ class Clip:
     """uint8 [F, H, W, 3]."""
     references: Tensor
     """uint8 [R, H, W, 3]: other pictures of the same person; R may be 0."""
+    reference_frames: Tensor
+    """int64 [R]: the frame whose head a picture shows, with another look; -1: it is anywhere."""
     waveform: Tensor
     """float32 [N], mono, 16 kHz; may begin before the first frame and end after the last."""
     first_frame: int
@@ -53,6 +55,7 @@ class Clip:
 TENSORS = (
     "frames",
     "references",
+    "reference_frames",
     "waveform",
     "face_boxes",
     "mouth_boxes",

@@ -68,7 +68,8 @@ class Feeder:
             num_motion=self.num_motion,
             is_consecutive=self.feed.is_temporal,
             window_margin=self.networks.config.backbone.audio.window_margin,
-            beginning_share=self.feed.motion_dropout,
+            beginning_share=self.feed.beginning_share,
+            is_first_reference=self.networks.config.sampling.motion.is_first_reference,
         )
 
     def read(self, batch: Batch, generator: torch.Generator, *, is_dropping: bool) -> Reading:
@@ -93,7 +94,7 @@ class Feeder:
             noise = torch.randn(batch.motion.shape, generator=generator).to(batch.motion)
             seen = batch.motion + (feed.motion_noise if is_dropping else 0.0) * noise
             motion = self.networks.reference_net(seen.flatten(0, 1))
-            keep = (~batch.begins_film_B).to(noise).repeat_interleave(batch.motion.shape[1])
+            keep = batch.is_led_B.to(noise).repeat_interleave(batch.motion.shape[1])
             motion = {name: value * keep[:, None, None] for name, value in motion.items()}
         return Reading(
             reference=reference,
@@ -199,11 +200,11 @@ def squared_with_change(
 
     Args:
         lead_weight: how much more than others the change into a clip's first frame counts.
-        lead_error_BChw: error of the last motion frames. A film's first frame has none before it.
+        lead_error_BChw: error of the last motion frames, where a clip is led.
     """
     error_BFChw = error_NChw.unflatten(0, batch.frames.shape[:2])
-    begins_B111 = batch.begins_film_B[:, None, None, None]
-    lead_BChw = torch.where(begins_B111, error_BFChw[:, 0], lead_error_BChw)
+    is_led_B111 = batch.is_led_B[:, None, None, None]
+    lead_BChw = torch.where(is_led_B111, lead_error_BChw, error_BFChw[:, 0])
     change_BFChw = torch.cat([lead_BChw[:, None], error_BFChw], dim=1).diff(dim=1).square()
     change_BFChw[:, 0] *= lead_weight
     return error_NChw.square() + change_weight * change_BFChw.flatten(0, 1)

@@ -7,7 +7,9 @@ steers it by speed alone; brows, lids and cheeks go with the voice.
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,12 +41,17 @@ STEADY_SHARE = 0.7
 """Share of clips whose speed is constant; in the others it glides between two values."""
 RESTING_SHARE = 0.6
 """Share of reference pictures with closed lips."""
+POSED_SHARE = 0.5
+"""Share of reference pictures with the head as in a frame of the clip's first half, so that a film
+may begin from them."""
 RHYTHM_SHARE = 0.1
 MANNER_SHARES = (0.8, 0.1, 0.1)
 """Of the other voices, in the order of MANNERS."""
 FIRST_ENCODER_VOICE = 7000
 """From this number on the train split's voices teach the audio encoder, and no clip has them: the
 networks should meet an encoder that is as unsure of the clips' voices as of users'."""
+POSE = ("yaw_deg", "pitch_deg", "roll_deg", "offset_x", "offset_y")
+"""Of a `FaceState`."""
 VOICE, EXPRESSION = 9, 10
 """What a clip's chance of these begins with, apart from all other."""
 
@@ -72,11 +79,27 @@ def random_speed(rng: np.random.Generator, num_frames: int) -> np.ndarray:
 
 
 def draw_references(
-    portrait: Portrait, rng: np.random.Generator, *, count: int, size: int
-) -> np.ndarray:
-    """Draw other pictures of a person, as a user might hand them in: uint8 [R, H, W, 3]."""
+    portrait: Portrait,
+    states: Sequence[FaceState],
+    rng: np.random.Generator,
+    *,
+    count: int,
+    size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw other pictures of a person, as a user might hand them in.
+
+    Args:
+        states: the person's in a clip.
+
+    Returns:
+        The pictures, uint8 [R, H, W, 3], and for each the number of the frame whose head it shows
+        with another look, int64 [R]; -1 where the head is anywhere.
+    """
     pictures = []
-    for _ in range(count):
+    num_posed = int(POSED_SHARE * count)
+    frame_R = np.full(count, -1)
+    frame_R[:num_posed] = rng.integers(0, len(states) // 2 + 1, num_posed)
+    for frame in frame_R.tolist():
         is_resting = rng.uniform() < RESTING_SHARE
         state = FaceState(
             yaw_deg=float(np.clip(rng.normal(0.0, 9.0), -25, 25)),
@@ -90,8 +113,12 @@ def draw_references(
             smile=float(rng.uniform(0.0, 1.0)),
             brow_raise=float(rng.normal(0.0, 0.3)),
         )
+        if frame >= 0:
+            pose = {name: getattr(states[frame], name) for name in POSE}
+            state = dataclasses.replace(state, **pose)
         pictures.append(draw(portrait, state, size=size))
-    return np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
+    stacked = np.stack(pictures) if pictures else np.zeros((0, size, size, 3), np.uint8)
+    return stacked, frame_R
 
 
 def make_clip(
@@ -113,11 +140,13 @@ def make_clip(
     samples = torchaudio.functional.resample(
         torch.from_numpy(utterance.samples), utterance.sample_rate_hz, SOUND_RATE_HZ
     )
+    references, reference_frames = draw_references(
+        portrait, states, rng, count=num_references, size=size
+    )
     return Clip(
         frames=torch.from_numpy(np.stack([draw(portrait, state, size=size) for state in states])),
-        references=torch.from_numpy(
-            draw_references(portrait, rng, count=num_references, size=size)
-        ),
+        references=torch.from_numpy(references),
+        reference_frames=torch.from_numpy(reference_frames),
         waveform=samples[: round(SOUND_SECONDS * SOUND_RATE_HZ)],
         first_frame=first_frame,
         fps=fps,

@@ -56,6 +56,8 @@ class LatentClips:
     """[K, F, C, h, w], as the networks see them."""
     references: Tensor
     """[K, R, C, h, w]."""
+    reference_frames: Tensor
+    """[K, R]: as in `clips.Clip`."""
     audio: Tensor
     """[K, F, L, D]: one feature per frame."""
     face_boxes: Tensor
@@ -124,6 +126,7 @@ def encode_clips(
         sound = torch.cat(list(encode_sound(audio_encoder, clip.waveform, **length)))
         columns["latents"].append(latents[:num_frames])
         columns["references"].append(latents[num_frames:])
+        columns["reference_frames"].append(clip.reference_frames)
         columns["audio"].append(sound[clip.first_frame :].half())
         columns["face_boxes"].append(clip.face_boxes)
         columns["mouth_boxes"].append(clip.mouth_boxes)
@@ -165,7 +168,10 @@ class Batch:
     motion: Tensor
     """[B, M, C, h, w]: the frames just before; M is 0 for single images."""
     begins_film_B: Tensor
-    """bool [B]: whether the clip is shown as the first of a film; its `motion` means nothing."""
+    """bool [B]: whether the clip is shown as the first of a film. Its `motion` is the reference,
+    standing still with its head as in the first frame, or means nothing."""
+    is_led_B: Tensor
+    """bool [B]: whether `motion` means something."""
     reference: Tensor
     """[B, C, h, w]."""
     audio_windows: Tensor
@@ -198,6 +204,7 @@ def draw_batch(
     is_consecutive: bool,
     window_margin: int,
     beginning_share: float = 0.0,
+    is_first_reference: bool = False,
 ) -> Batch:
     """Draw clips by chance, on the device of the data.
 
@@ -206,6 +213,7 @@ def draw_batch(
         is_consecutive: frames in a row, led by `num_motion` frames; otherwise any frames of the
             clip, and `num_motion` must be 0.
         beginning_share: of consecutive samples that begin a film, from 0 to 1.
+        is_first_reference: whether their reference leads them; else nothing does.
     """
     device = data.latents.device
     total = data.latents.shape[1]
@@ -216,15 +224,23 @@ def draw_batch(
         least_B = torch.where(begins_film_B, 0, num_motion)
         place_B = torch.rand(num_clips, generator=generator)
         start_B = least_B + (place_B * (total - num_frames - least_B + 1)).long()
-        frame_BF = start_B[:, None] + torch.arange(num_frames)
     else:
         begins_film_B = torch.ones(num_clips, dtype=torch.bool)
         start_B = torch.zeros(num_clips, dtype=torch.long)
+    reference = _draw_references(data, clip_B, generator)
+    is_first_led = is_consecutive and is_first_reference
+    if is_first_led:
+        last_start = total - num_frames
+        posed_B, posed = _draw_posed(data, clip_B, start_B, generator, last_start=last_start)
+        start_B = torch.where(begins_film_B, posed_B, start_B)
+        reference = torch.where(begins_film_B.to(device)[:, None, None, None], posed, reference)
+    if is_consecutive:
+        frame_BF = start_B[:, None] + torch.arange(num_frames)
+    else:
         frame_BF = torch.rand(num_clips, total, generator=generator).argsort(1)[:, :num_frames]
     motion_BM = (start_B[:, None] + torch.arange(-num_motion, 0)).clamp(min=0)
     window_BFW = frame_BF[..., None] + torch.arange(-window_margin, window_margin + 1)
     growth_B = LARGEST_GROWTH * torch.rand(num_clips, generator=generator).to(device)
-    reference = _draw_references(data, clip_B, generator)
     clip_B1 = clip_B.to(device)[:, None]
     clip_B11 = clip_B1[..., None]
     frame_BF, motion_BM = frame_BF.to(device), motion_BM.to(device)
@@ -239,10 +255,15 @@ def draw_batch(
         width=width * PIXELS_PER_LATENT,
         growth=growth_B,
     )
+    motion = data.latents[clip_B1, motion_BM].float()
+    if is_first_led:
+        begins_B1111 = begins_film_B.to(device)[:, None, None, None, None]
+        motion = torch.where(begins_B1111, reference[:, None], motion)
     return Batch(
         frames=data.latents[clip_B1, frame_BF].float(),
-        motion=data.latents[clip_B1, motion_BM].float(),
+        motion=motion,
         begins_film_B=begins_film_B.to(device),
+        is_led_B=(~begins_film_B | is_first_led).to(device),
         reference=reference,
         audio_windows=data.audio[clip_B11, window_BFW].float(),
         speed_windows=data.speed_deg_s[clip_B11, window_BFW],
@@ -275,3 +296,30 @@ def _draw_references(data: LatentClips, clip_B: Tensor, generator: torch.Generat
         drawn = pool[clip_B[is_from_B].to(device), place.to(device)].float()
         references[is_from_B.to(device)] = drawn
     return references
+
+
+def _draw_posed(
+    data: LatentClips,
+    clip_B: Tensor,
+    start_B: Tensor,
+    generator: torch.Generator,
+    *,
+    last_start: int,
+) -> tuple[Tensor, Tensor]:
+    """Draw for each clip a picture from which a film can begin: the number of the frame whose head
+    it shows (B,), and the picture (B, C, h, w).
+
+    Args:
+        start_B: of clips without such a picture this very frame is drawn.
+        last_start: the last frame that enough others follow.
+    """
+    picture_BR = data.reference_frames.cpu()[clip_B]
+    is_fit_BR = (picture_BR >= 0) & (picture_BR <= last_start)
+    chance_BR = torch.rand(picture_BR.shape, generator=generator)
+    score_BR = torch.where(is_fit_BR, chance_BR, -1.0)
+    drawn_B = torch.cat([score_BR, torch.zeros(len(clip_B), 1)], dim=1).argmax(dim=1)
+    frame_B = torch.cat([picture_BR, start_B[:, None]], dim=1).gather(1, drawn_B[:, None])[:, 0]
+    place_B = clip_B.to(data.latents.device)
+    own = data.latents[place_B, start_B.to(place_B)][:, None]
+    pictures = torch.cat([data.references[place_B], own], dim=1)
+    return frame_B, pictures[torch.arange(len(clip_B)), drawn_B].float()

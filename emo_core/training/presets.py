@@ -9,6 +9,7 @@ from ..config import (
     BackboneConfig,
     FrontEndConfig,
     ModelConfig,
+    MotionConfig,
     ReferenceNetConfig,
     SamplingConfig,
     SpeedConfig,
@@ -21,7 +22,14 @@ from .loop import LoopSettings
 LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: the VAE is small and young, so it has less to squeeze."""
 FRONT_END = FrontEndConfig(num_returned_layers=3)
-SAMPLING = SamplingConfig(width=128, height=128, clip_overlap=2, steps=10, guidance=2.0)
+SAMPLING = SamplingConfig(
+    width=128,
+    height=128,
+    clip_overlap=2,
+    steps=10,
+    guidance=2.0,
+    motion=MotionConfig(is_first_reference=True),
+)
 """Until adversarial training, which asks for fewer steps. Ten of DPM-Solver++ are as twenty."""
 
 

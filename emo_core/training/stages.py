@@ -37,8 +37,8 @@ class Feed:
     """Share of samples without sound only."""
     speed_dropout: float = 0.15
     """Share of steps without head speed, so that the model works without it too."""
-    motion_dropout: float = 0.25
-    """Share of samples that begin a film: motion frames of zeros."""
+    beginning_share: float = 0.25
+    """Share of samples that begin a film: their motion frames are the reference, or zeros."""
     motion_noise: float = 0.08
     """Standard deviation of noise on the motion latents, so that small errors do not add up."""
     mouth_weight: float = 0.0

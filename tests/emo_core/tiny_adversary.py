@@ -52,6 +52,12 @@ def toy_task(networks: Networks | None = None, **changed: float) -> AdversarialT
     return task
 
 
+def going_on(task: AdversarialTask) -> AdversarialTask:
+    """Have no clip of a task's lessons begin a film."""
+    task.feeder.feed = dataclasses.replace(task.feeder.feed, beginning_share=0.0)
+    return task
+
+
 def numbered(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 

@@ -22,6 +22,7 @@ def toy_data(seed: int = 0) -> LatentClips:
     return LatentClips(
         latents=(person + 0.1 * randn(CLIPS, FRAMES, 4, SIDE, SIDE)).half(),
         references=(person + 0.1 * randn(CLIPS, 2, 4, SIDE, SIDE)).half(),
+        reference_frames=torch.tensor([[0, -1]]).expand(CLIPS, 2),
         audio=randn(CLIPS, FRAMES, 2, 16).half(),
         face_boxes=face,
         mouth_boxes=mouth,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import tiny_networks
-from tiny_adversary import OneSpeed, numbered, toy_task
+from tiny_adversary import OneSpeed, going_on, numbered, toy_task
 from torch import Tensor
 
 from emo_core.checkpoints.emo import save_emo
@@ -48,7 +48,10 @@ def test_the_critic_sees_frames_their_change_the_reference_and_how_the_mouth_sho
     signals = batch.face_signals.clone()
     signals[1] = torch.nan
     batch = dataclasses.replace(
-        batch, begins_film_B=torch.tensor([False, True]), face_signals=signals
+        batch,
+        begins_film_B=torch.tensor([False, True]),
+        is_led_B=torch.tensor([True, False]),
+        face_signals=signals,
     )
     channels = batch.frames.shape[2]
     seen = seen_by_critic(batch, batch.frames.flatten(0, 1)).unflatten(0, (2, -1))
@@ -65,7 +68,7 @@ def test_the_critic_sees_frames_their_change_the_reference_and_how_the_mouth_sho
 
 def test_motion_frames_are_what_was_last_made_of_them() -> None:
     """What was made from little noise is remembered in its place, and handed out from there."""
-    task = toy_task(own_motion_share=1.0)
+    task = going_on(toy_task(own_motion_share=1.0))
     batch = task.feeder.draw(numbered(0), num_clips=2)
     made = torch.randn(batch.frames.flatten(0, 1).shape, generator=numbered(1))
     signal = torch.tensor([LEAST_SIGNAL + 0.1, LEAST_SIGNAL - 0.1])
@@ -81,6 +84,8 @@ def test_motion_frames_are_what_was_last_made_of_them() -> None:
     next_batch = dataclasses.replace(batch, motion_BM=batch.frame_BF[:, :2], motion=batch.motion)
     own = task._with_own_motion(next_batch, numbered(0))
     torch.testing.assert_close(own.motion[0], made[:2].half().float())
+    begins = dataclasses.replace(next_batch, begins_film_B=torch.tensor([True, True]))
+    assert torch.equal(task._with_own_motion(begins, numbered(0)).motion, batch.motion)
     task.adversary = dataclasses.replace(task.adversary, own_motion_share=0.0)
     assert torch.equal(task._with_own_motion(next_batch, numbered(0)).motion, batch.motion)
 
@@ -89,7 +94,7 @@ def test_a_step_hands_out_own_motion_frames_and_judges_their_seams(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is made follows the network's own frames; what is true follows true ones."""
-    task = toy_task(own_motion_share=1.0)
+    task = going_on(toy_task(own_motion_share=1.0))
     task.made += 1.0
     fed: list[Batch] = []
     judged: list[Batch] = []
@@ -166,7 +171,9 @@ def test_the_error_counts_where_noise_lets_the_truth_through_or_motion_frames_te
     task = toy_task(told_frames=2, first_weight=0.25)
     batch = task.feeder.draw(numbered(0), num_clips=2)
     num_frames = batch.frames.shape[1]
-    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([False, True]))
+    batch = dataclasses.replace(
+        batch, begins_film_B=torch.tensor([False, True]), is_led_B=torch.tensor([True, False])
+    )
 
     def weights(signal: float, *, is_tied: bool = True) -> list[list[float]]:
         made = batch.frames.flatten(0, 1)
@@ -213,6 +220,7 @@ def test_a_step_counts_flicker_from_the_last_motion_frame_on(
 
     def error(change_weight: float) -> float:
         task = toy_task(own_motion_share=1.0, change_weight=change_weight, lead_weight=5.0)
+        going_on(task)
         task.made += 1.0
         return float(task.loss(numbered(0))["error"].detach())
 

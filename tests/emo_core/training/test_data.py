@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tiny import tiny_networks
+from tiny_data import toy_data
 from torch import Tensor
 
 from emo_core.audio.encoder import encode_sound
 from emo_core.audio.windows import windows_around_frames
+from emo_core.config import MotionConfig
 from emo_core.errors import InputError
 from emo_core.face.region import boxes_to_mask
 from emo_core.models.vae import VAE
@@ -26,7 +28,7 @@ from emo_core.training.clips import (
     load_clip,
     save_clip,
 )
-from emo_core.training.feeding import errors_of, squared_with_change
+from emo_core.training.feeding import Feeder, errors_of, squared_with_change
 from emo_core.training.generate import (
     FIRST_ENCODER_VOICE,
     SOUND_SECONDS,
@@ -43,6 +45,7 @@ from emo_core.training.latents import (
     eye_boxes,
     face_signals,
 )
+from emo_core.training.stages import STAGES
 
 SMALL = {"num_frames": 3, "num_references": 2, "fps": 25.0, "size": 64}
 
@@ -69,6 +72,18 @@ def test_clips_are_the_same_again_and_differ_by_number_and_split() -> None:
     for other in (make_clip("train", 6, **SMALL), make_clip("test", 5, **SMALL)):
         assert not torch.equal(first.frames, other.frames)
         assert not torch.equal(first.waveform, other.waveform)
+
+
+def test_half_of_the_other_pictures_show_the_head_of_a_frame_with_another_look() -> None:
+    clip = make_clip("train", 5, num_frames=16, num_references=6, fps=25.0, size=64)
+    posed = clip.reference_frames[:3]
+    assert (clip.reference_frames[3:] == -1).all()
+    assert ((posed >= 0) & (posed <= 8)).all()
+    frames, pictures = clip.frames.float(), clip.references.float()
+    for picture, frame in zip(pictures, posed.tolist(), strict=False):
+        distance_F = (frames - picture).abs().mean(dim=(1, 2, 3))
+        assert abs(int(distance_F.argmin()) - frame) <= 1
+        assert not torch.equal(frames[frame], picture)
 
 
 def test_a_clip_file_round_trips(tmp_path: Path) -> None:
@@ -165,6 +180,7 @@ def numbered_data(*, num_references: int) -> LatentClips:
     return LatentClips(
         latents=number[..., None, None, None].expand(-1, -1, 4, 2, 3).half(),
         references=-1.0 - number[:, :num_references, None, None, None].expand(-1, -1, 4, 2, 3),
+        reference_frames=torch.tensor([1, 6, -1])[:num_references].expand(clips, -1),
         audio=number[..., None, None].expand(-1, -1, 2, 5),
         face_boxes=torch.cat([corner, corner + 0.3], -1),
         mouth_boxes=torch.cat([corner + 0.1, corner + 0.25], -1),
@@ -283,7 +299,9 @@ def test_errors_that_flicker_count_more_than_those_that_stay() -> None:
     shape = {"num_clips": 2, "num_frames": 3, "num_motion": 2, "window_margin": 2}
     data = numbered_data(num_references=0)
     batch = draw_batch(data, torch.Generator().manual_seed(1), is_consecutive=True, **shape)
-    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([True, False]))
+    batch = dataclasses.replace(
+        batch, begins_film_B=torch.tensor([True, False]), is_led_B=torch.tensor([False, True])
+    )
     error_BF = torch.tensor([[1.0, 1.0, -1.0], [2.0, 2.0, 0.0]])
     lead_error_BChw = torch.tensor([9.0, 1.0])[:, None, None, None].expand(2, 4, 8, 8)
     square = squared_with_change(
@@ -329,6 +347,56 @@ def test_films_begin_where_clips_begin_and_go_on_where_motion_frames_lead() -> N
     assert set(starts.tolist()) == {2, 3, 4}
     begins, starts = draw(0.4)
     assert 0.2 < begins.float().mean() < 0.6
+
+
+@pytest.mark.parametrize("num_references", [0, 3])
+def test_films_begin_from_a_picture_of_their_first_head(num_references: int) -> None:
+    """From the picture of frame 1, behind which there are enough; else from the frame itself."""
+    shape = {"num_clips": 60, "num_frames": 3, "num_motion": 2, "window_margin": 2}
+    batch = draw_batch(
+        numbered_data(num_references=num_references),
+        torch.Generator().manual_seed(1),
+        is_consecutive=True,
+        beginning_share=0.5,
+        is_first_reference=True,
+        **shape,
+    )
+    begins = batch.begins_film_B
+    assert 0.3 < begins.float().mean() < 0.7
+    assert batch.is_led_B.all()
+    starts, clips = batch.frame_BF[:, 0], batch.clip_B
+    assert torch.equal(batch.frames[:, 0, 0, 0, 0].long(), 100 * clips + starts)
+    if num_references:
+        assert set(starts[begins].tolist()) == {1}
+        expected = -1.0 - 100.0 * clips
+    else:
+        assert set(starts[begins].tolist()) == {0, 1, 2, 3, 4}
+        expected = 100.0 * clips + starts
+    assert torch.equal(batch.reference[begins, 0, 0, 0], expected[begins])
+    still = batch.reference[:, None].expand_as(batch.motion)
+    assert torch.equal(batch.motion[begins], still[begins])
+    before = batch.motion[~begins][:, :, 0, 0, 0].long() % 100
+    assert torch.equal(before, batch.motion_BM[~begins])
+
+
+def test_what_leads_a_film_that_begins_is_read_where_it_means_something() -> None:
+    networks = tiny_networks()
+    for is_first_reference in (False, True):
+        sampling = dataclasses.replace(
+            networks.config.sampling, motion=MotionConfig(is_first_reference=is_first_reference)
+        )
+        config = dataclasses.replace(networks.config, sampling=sampling)
+        feed = dataclasses.replace(STAGES[2], beginning_share=1.0)
+        feeder = Feeder(dataclasses.replace(networks, config=config), feed, toy_data())
+        generator = torch.Generator().manual_seed(0)
+        batch = feeder.draw(generator, num_clips=2)
+        assert batch.begins_film_B.all()
+        reading = feeder.read(batch, generator, is_dropping=False)
+        num_motion = batch.motion.shape[1]
+        for name, read in reading.motion.items():
+            of_reference = reading.reference[name].repeat_interleave(num_motion, dim=0)
+            expected = of_reference if is_first_reference else torch.zeros_like(read)
+            torch.testing.assert_close(read, expected)
 
 
 def test_face_signals_are_those_of_the_frames() -> None:

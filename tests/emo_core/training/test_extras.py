@@ -12,7 +12,7 @@ from emo_core.training.preview import fit_preview
 
 def latent_clips(latents: torch.Tensor) -> LatentClips:
     nothing = torch.zeros(len(latents), 1)
-    return LatentClips(latents, *[nothing] * 6, torch.tensor(1.0))
+    return LatentClips(latents, *[nothing] * 7, torch.tensor(1.0))
 
 
 class ColourVAE(VAE):

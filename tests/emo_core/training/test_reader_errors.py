@@ -64,7 +64,9 @@ def test_speed_is_asked_for_at_any_noise_and_from_the_last_motion_frame_on() -> 
     task.reader = OneSpeed(4)
     batch = task.feeder.draw(numbered(0), num_clips=2)
     margin = batch.speed_windows.shape[-1] // 2
-    batch = dataclasses.replace(batch, begins_film_B=torch.tensor([False, True]))
+    batch = dataclasses.replace(
+        batch, begins_film_B=torch.tensor([False, True]), is_led_B=torch.tensor([True, False])
+    )
     reading = task.feeder.read(batch, numbered(0), is_dropping=False)
     made = batch.frames.flatten(0, 1)
 
