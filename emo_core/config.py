@@ -285,7 +285,7 @@ class MotionConfig:
     """What the motion frames are, beyond EMO's zeros first and then the last latents."""
 
     is_first_reference: bool = False
-    """Before the first clip the reference stands for them, instead of zero maps (Hallo)."""
+    """The reference stands for them before the first clip, not zero maps (Hallo, the demo)."""
     is_decoded: bool = False
     """The last frames are decoded to pixels and encoded again (Hallo)."""
 
