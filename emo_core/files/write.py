@@ -116,5 +116,7 @@ def _check_room(path: Path, size: int) -> None:
 
 
 def _write(tensor: Tensor, file: BinaryIO) -> None:
+    if not tensor.numel():  # Its strides may be any, and views fail.
+        return
     numbers = tensor.detach().cpu().contiguous().reshape(-1)
     file.write(numbers.view(torch.uint8).numpy().data)

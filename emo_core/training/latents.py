@@ -320,6 +320,6 @@ def _draw_posed(
     drawn_B = torch.cat([score_BR, torch.zeros(len(clip_B), 1)], dim=1).argmax(dim=1)
     frame_B = torch.cat([picture_BR, start_B[:, None]], dim=1).gather(1, drawn_B[:, None])[:, 0]
     place_B = clip_B.to(data.latents.device)
-    own = data.latents[place_B, start_B.to(place_B)][:, None]
-    pictures = torch.cat([data.references[place_B], own], dim=1)
-    return frame_B, pictures[torch.arange(len(clip_B)), drawn_B].float()
+    own = data.latents[place_B, start_B.to(place_B)][:, None].float()
+    pictures = torch.cat([data.references[place_B].float(), own], dim=1)
+    return frame_B, pictures[torch.arange(len(clip_B)), drawn_B]

@@ -23,6 +23,7 @@ def tensors() -> dict[str, Tensor]:
         "byte": torch.randn(5).to(torch.float8_e4m3fn),
         "half": torch.randn(3, 5).bfloat16(),
         "none": torch.zeros(0, 4),
+        "nothing": torch.empty_strided((0,), (0,), dtype=torch.int64),
         "count": torch.tensor(7),
         "whole": torch.randn(4, 3),
     }

@@ -389,7 +389,8 @@ def test_what_leads_a_film_that_begins_is_read_where_it_means_something() -> Non
         feed = dataclasses.replace(STAGES[2], beginning_share=1.0)
         feeder = Feeder(dataclasses.replace(networks, config=config), feed, toy_data())
         generator = torch.Generator().manual_seed(0)
-        batch = feeder.draw(generator, num_clips=2)
+        with torch.autocast("cpu", torch.bfloat16):  # As the loop draws.
+            batch = feeder.draw(generator, num_clips=2)
         assert batch.begins_film_B.all()
         reading = feeder.read(batch, generator, is_dropping=False)
         num_motion = batch.motion.shape[1]
