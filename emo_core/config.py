@@ -162,8 +162,13 @@ class SpeedConfig:
     window_margin: int = 2
     """Video frames on each side whose buckets are seen with a frame's own."""
     token_dim: int = 320
+    gain: float = 1.0
+    """Factor on the speed that a film asks for, up to the last bucket's: heads of films may turn
+    more slowly than those that the layers learned from."""
 
     def __post_init__(self) -> None:
+        if self.gain <= 0:
+            raise InputError(f"speed config: gain is {self.gain}; it must be above 0.")
         if self.bucket_radius_deg_s <= 0:
             raise InputError(
                 f"speed config: bucket_radius_deg_s is {self.bucket_radius_deg_s}; it must be "

@@ -141,13 +141,16 @@ class Film:
         return windows
 
     def speed_windows(self, frames: tuple[int, ...]) -> Tensor | None:
-        """Head speeds (F, W) round some frames; past the film's end the last is held."""
+        """Head speeds (F, W) round some frames, as the speed layers are told them; past the film's
+        end the last is held."""
         if self.speed_deg_s_F is None:
             return None
         last = len(self.speed_deg_s_F) - 1
+        config = self.config.backbone.speed
+        told_F = config.gain * self.speed_deg_s_F
         return windows_around_frames(
-            self.speed_deg_s_F,
-            margin=self.config.backbone.speed.window_margin,
+            told_F.clamp(max=config.bucket_centers_deg_s[-1]),
+            margin=config.window_margin,
             frames=torch.tensor(frames).clamp(max=last),
         )
 
