@@ -32,6 +32,7 @@ from ..models.vae import VAE
 from ..video.stills import contact_sheet, save_image
 from .adversary import Adversary, adversarial_stage
 from .balance import Sight, UsualLengths
+from .batches import Batch
 from .critic import Critic, hinge_losses
 from .feeding import (
     Feeder,
@@ -43,7 +44,7 @@ from .feeding import (
 )
 from .guessing import SOLVER, Guess, Guesser, check_predicts_v
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader
-from .latents import NUM_HELD_OUT, Batch, LatentClips
+from .latents import NUM_HELD_OUT, LatentClips
 from .reader_errors import face_error, likeness_error, speed_error, with_reading_noise
 from .stages import learning_parameters
 

@@ -18,7 +18,8 @@ from ..models.backbone import Backbone
 from ..models.unet import Conditions, Features
 from ..sampling.denoising import denoise, guided
 from ..sampling.schedule import make_scheduler
-from .latents import FACE_SIGNALS, Batch, LatentClips, draw_batch
+from .batches import Batch, draw_batch
+from .latents import FACE_SIGNALS, LatentClips
 from .stages import Feed
 
 LIP_ROUND = FACE_SIGNALS.index("lip_round")

@@ -24,10 +24,11 @@ from ..pipeline import USUAL_SOLVER
 from ..precision import is_half_slow
 from ..sampling.schedule import make_scheduler, set_steps
 from .adversary import adversarial_stage
+from .batches import Batch
 from .feeding import Feeder
 from .guessing import check_predicts_v, guess_clean
 from .handover import read_made
-from .latents import Batch, LatentClips
+from .latents import LatentClips
 
 NUM_GUESSED_STEPS = 2
 """Of the sampler's last ones."""

@@ -20,8 +20,8 @@ from ..config import DiffusionConfig
 from ..errors import InputError
 from ..sampling.schedule import make_scheduler, set_steps
 from .adversary import Adversary
+from .batches import Batch
 from .feeding import Predictor
-from .latents import Batch
 
 SOLVER = "lcm"
 PACE_SEED = 1

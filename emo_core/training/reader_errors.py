@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from .batches import Batch
 from .clips import EXPRESSION_COLUMNS
 from .feeding import Reading, region_of_frames
 from .guessing import Guess
 from .latent_reader import NUM_MOUTH_SIGNALS, LatentReader, signal_errors, speed_signal
-from .latents import Batch
 
 READING_NOISE = 0.1
 """Standard deviation of noise on what the reader sees, so that no fine pattern can deceive it."""

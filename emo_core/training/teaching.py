@@ -21,8 +21,8 @@ from ..errors import InputError
 from ..files.write import write_tensors
 from ..sampling.denoising import denoise
 from ..sampling.schedule import make_scheduler
+from .batches import Batch
 from .feeding import Feeder, Reading
-from .latents import Batch
 
 
 @dataclass(frozen=True)

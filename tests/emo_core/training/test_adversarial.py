@@ -15,11 +15,11 @@ from emo_core.errors import InputError
 from emo_core.training import adversarial_task
 from emo_core.training.adversarial_task import LEAST_SIGNAL, AdversarialTask, seen_by_critic
 from emo_core.training.balance import BLIND_LOSS, MEMORY, SEEING, Sight
+from emo_core.training.batches import Batch
 from emo_core.training.critic import Critic, hinge_losses
 from emo_core.training.feeding import Reading
 from emo_core.training.guessing import Guess
 from emo_core.training.latent_reader import NUM_MOUTH_SIGNALS
-from emo_core.training.latents import Batch
 from emo_core.training.loop import LoopSettings, fit
 
 

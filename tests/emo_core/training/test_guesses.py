@@ -13,11 +13,11 @@ from emo_core.errors import InputError
 from emo_core.models.unet import Conditions
 from emo_core.models.vae import VAE
 from emo_core.sampling.schedule import make_scheduler
+from emo_core.training.batches import Batch
 from emo_core.training.clips import save_clip
 from emo_core.training.feeding import Feeder
 from emo_core.training.generate import make_clip
 from emo_core.training.guesses import Guesses, guess_frames
-from emo_core.training.latents import Batch
 from emo_core.training.vae import CROP, VAETask
 
 

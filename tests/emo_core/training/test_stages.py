@@ -10,8 +10,8 @@ from tiny_data import CLIPS, FRAMES, toy_data
 
 from emo_core.errors import InputError
 from emo_core.models.vae import VAE
+from emo_core.training.batches import draw_batch
 from emo_core.training.initialise import initialise
-from emo_core.training.latents import draw_batch
 from emo_core.training.loop import LoopSettings, fit, learning_rate_at
 from emo_core.training.stage_task import StageTask
 from emo_core.training.stages import STAGES, is_learning, rate_factor
