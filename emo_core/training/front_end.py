@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from ..audio.encoder import normalized
 from ..audio.front_end import SAMPLE_RATE_HZ, STEP_SAMPLES, FrontEnd
+from ..errors import InputError
 from ..synthetic.voices import ARTICULATION_CHANNELS, articulation
-from .generate import FIRST_ENCODER_VOICE, SOUND_SECONDS, clip_utterance
+from .generate import ENCODER_VOICES, SOUND_SECONDS, clip_utterance
 from .loop import show_correlations
 
 CROP_STEPS = 100
@@ -41,20 +42,26 @@ class FrontEndTask:
 
     Args:
         front_end: a new encoder, or one to go on with.
+
+    Raises:
+        InputError: more voices are asked for than are kept from clips.
     """
 
     def __init__(
         self, front_end: FrontEnd, *, num_voices: int, batch: int, num_held_out: int = 64
     ) -> None:
+        if not 1 <= num_voices <= len(ENCODER_VOICES):
+            raise InputError(
+                f"audio encoder: {num_voices} voices; expected 1 to {len(ENCODER_VOICES)}, which "
+                "no clip has. Give another number."
+            )
         self.front_end = front_end
         self.reader = nn.Linear(front_end.config.width, len(ARTICULATION_CHANNELS))
         self.network: nn.Module = nn.ModuleDict(
             {"front_end": self.front_end, "reader": self.reader}
         )
         self.batch = batch
-        self.sound_BN, self.shapes_BTA = _voices(
-            "train", range(FIRST_ENCODER_VOICE, FIRST_ENCODER_VOICE + num_voices)
-        )
+        self.sound_BN, self.shapes_BTA = _voices("train", ENCODER_VOICES[:num_voices])
         self.held_out = _voices("validation", range(num_held_out))
 
     def learning_parameters(self) -> dict[str, nn.Parameter]:

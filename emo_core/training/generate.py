@@ -47,8 +47,8 @@ may begin from them."""
 RHYTHM_SHARE = 0.1
 MANNER_SHARES = (0.8, 0.1, 0.1)
 """Of the other voices, in the order of MANNERS."""
-FIRST_ENCODER_VOICE = 7000
-"""From this number on the train split's voices teach the audio encoder, and no clip has them: the
+ENCODER_VOICES = range(7000, 31000)
+"""Numbers of the train split whose voices teach the audio encoder, and no clip has them: the
 networks should meet an encoder that is as unsure of the clips' voices as of users'."""
 POSE = ("yaw_deg", "pitch_deg", "roll_deg", "offset_x", "offset_y")
 """Of a `FaceState`."""
@@ -216,11 +216,13 @@ def generate_clips(
             f"data: --frames {num_frames}; a clip's sound has {SOUND_SECONDS:g} s, expected 1 to "
             f"{most_frames} frames at {fps:g} per second. Give fewer."
         )
-    if split == "train" and first + num_clips > FIRST_ENCODER_VOICE:
+    last = first + num_clips - 1
+    if split == "train" and last >= ENCODER_VOICES.start and first < ENCODER_VOICES.stop:
         raise InputError(
-            f"data: clips {first} to {first + num_clips - 1} of the train split; numbers from "
-            f"{FIRST_ENCODER_VOICE} on are voices that the audio encoder learns from, which no "
-            "clip should have. Make fewer clips or begin earlier."
+            f"data: clips {first} to {last} of the train split; numbers "
+            f"{ENCODER_VOICES.start} to {ENCODER_VOICES[-1]} are voices that the audio encoder "
+            f"learns from, which no clip should have. End below, or give --first "
+            f"{ENCODER_VOICES.stop} or more."
         )
     folder.mkdir(parents=True, exist_ok=True)
     make = partial(

@@ -21,7 +21,7 @@ from emo_core.training.clips import (
     save_clip,
 )
 from emo_core.training.generate import (
-    FIRST_ENCODER_VOICE,
+    ENCODER_VOICES,
     SOUND_SECONDS,
     clip_utterance,
     generate_clips,
@@ -91,13 +91,17 @@ def test_other_files_are_no_clips(tmp_path: Path) -> None:
 
 
 def test_clips_of_later_numbers_are_those_numbers(tmp_path: Path) -> None:
-    generate_clips(tmp_path, split="train", first=3, num_clips=1, num_workers=1, **SMALL)
-    assert [path.name for path in clip_paths(tmp_path)] == ["clip_000003.safetensors"]
-    made = load_clip(tmp_path / "clip_000003.safetensors")
-    assert torch.equal(made.frames, make_clip("train", 3, **SMALL).frames)
+    after = ENCODER_VOICES.stop
+    for first in (3, after):
+        generate_clips(tmp_path, split="train", first=first, num_clips=1, num_workers=1, **SMALL)
+    names = [f"clip_{number:06d}.safetensors" for number in (3, after)]
+    assert [path.name for path in clip_paths(tmp_path)] == names
+    for number, name in zip((3, after), names, strict=True):
+        made = load_clip(tmp_path / name)
+        assert torch.equal(made.frames, make_clip("train", number, **SMALL).frames)
 
 
-@pytest.mark.parametrize(("first", "num_clips"), [(FIRST_ENCODER_VOICE - 1, 2), (-1, 1)])
+@pytest.mark.parametrize(("first", "num_clips"), [(6999, 2), (30999, 1), (-1, 1)])
 def test_clips_never_have_voices_of_the_audio_encoder(
     tmp_path: Path, first: int, num_clips: int
 ) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from emo_core.audio.encoder import normalized
 from emo_core.audio.front_end import STEP_SAMPLES, FrontEnd
 from emo_core.config import FrontEndConfig
+from emo_core.errors import InputError
 from emo_core.models.vae import VAE
 from emo_core.training import front_end
 from emo_core.training import vae as vae_task
@@ -23,7 +24,7 @@ from emo_core.training.front_end import (
     FrontEndTask,
     stretched,
 )
-from emo_core.training.generate import FIRST_ENCODER_VOICE, clip_utterance, make_clip
+from emo_core.training.generate import ENCODER_VOICES, clip_utterance, make_clip
 from emo_core.training.guesses import Guesses
 from emo_core.training.loop import LoopSettings, fit
 from emo_core.training.vae import CROP, VAETask, initialise
@@ -188,11 +189,11 @@ def test_the_front_end_hears_voices_such_as_the_clips() -> None:
     encoder = FrontEnd(config)
     task = FrontEndTask(encoder, num_voices=12, num_held_out=1, batch=2)
     assert task.front_end is encoder
-    manners = [clip_utterance("train", FIRST_ENCODER_VOICE + place).manner for place in range(12)]
+    manners = [clip_utterance("train", number).manner for number in ENCODER_VOICES[:12]]
     assert set(manners) - {"plain"}, "all of these voices are plain: take more"
     for index in range(12):
         clip = make_clip(
-            "train", FIRST_ENCODER_VOICE + index, num_frames=1, num_references=0, fps=25.0, size=16
+            "train", ENCODER_VOICES[index], num_frames=1, num_references=0, fps=25.0, size=16
         )
         torch.testing.assert_close(task.sound_BN[index], normalized(clip.waveform))
         torch.testing.assert_close(task.shapes_BTA[index], clip.articulation)
@@ -211,6 +212,13 @@ def test_stretched_voices_keep_sound_and_shapes_together() -> None:
         crossings = [(x[1:] * x[:-1] < 0).sum() for x in (loud_N * tone_N, sound)]
         assert crossings[1] / crossings[0] == pytest.approx(1.0, abs=0.05)
         assert len(sound) / len(loud_N) == pytest.approx(factor)
+
+
+def test_more_voices_than_are_kept_from_clips_are_refused() -> None:
+    front_end = FrontEnd(FrontEndConfig())
+    for num_voices in (0, len(ENCODER_VOICES) + 1):
+        with pytest.raises(InputError, match=f"{num_voices} voices; expected 1 to 24000"):
+            FrontEndTask(front_end, num_voices=num_voices, batch=1)
 
 
 def test_the_front_end_hears_lessons_at_other_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
