@@ -31,10 +31,10 @@ class Batch:
     frames: Tensor
     """[B, F, C, h, w] clean latents."""
     motion: Tensor
-    """[B, M, C, h, w]: the frames just before; M is 0 for single images."""
+    """[B, M, C, h, w]: the frames just before; where a film begins, the reference M times, or
+    nothing that means anything. M is 0 for single images."""
     begins_film_B: Tensor
-    """bool [B]: whether the clip is shown as the first of a film. Its `motion` is the reference,
-    standing still with its head as in the first frame, or means nothing."""
+    """bool [B]: whether the clip is shown as the first of a film."""
     is_led_B: Tensor
     """bool [B]: whether `motion` means something."""
     reference: Tensor
@@ -56,7 +56,7 @@ class Batch:
     frame_BF: Tensor
     """which of their frames are shown,"""
     motion_BM: Tensor
-    """and which lead them."""
+    """and which are before them, (B, M); the first one again and again where there are none."""
 
 
 def draw_batch(
@@ -78,7 +78,8 @@ def draw_batch(
         is_consecutive: frames in a row, led by `num_motion` frames; otherwise any frames of the
             clip, and `num_motion` must be 0.
         beginning_share: of consecutive samples that begin a film, from 0 to 1.
-        is_first_reference: whether their reference leads them; else nothing does.
+        is_first_reference: whether their reference leads them, with its head as in their first
+            frame; else nothing does.
     """
     device = data.latents.device
     total = data.latents.shape[1]
@@ -95,13 +96,12 @@ def draw_batch(
     reference = _draw_references(data, clip_B, generator)
     is_first_led = is_consecutive and is_first_reference
     if is_first_led:
-        last_start = total - num_frames
-        posed_B, posed = _draw_posed(data, clip_B, start_B, generator, last_start=last_start)
+        last = total - num_frames
+        posed_B, posed = _draw_posed(data, clip_B, start_B, generator, last_start=last)
         start_B = torch.where(begins_film_B, posed_B, start_B)
         reference = torch.where(begins_film_B.to(device)[:, None, None, None], posed, reference)
-    if is_consecutive:
-        frame_BF = start_B[:, None] + torch.arange(num_frames)
-    else:
+    frame_BF = start_B[:, None] + torch.arange(num_frames)
+    if not is_consecutive:
         frame_BF = torch.rand(num_clips, total, generator=generator).argsort(1)[:, :num_frames]
     motion_BM = (start_B[:, None] + torch.arange(-num_motion, 0)).clamp(min=0)
     window_BFW = frame_BF[..., None] + torch.arange(-window_margin, window_margin + 1)

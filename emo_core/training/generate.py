@@ -221,8 +221,8 @@ def generate_clips(
         raise InputError(
             f"data: clips {first} to {last} of the train split; numbers "
             f"{ENCODER_VOICES.start} to {ENCODER_VOICES[-1]} are voices that the audio encoder "
-            f"learns from, which no clip should have. End below, or give --first "
-            f"{ENCODER_VOICES.stop} or more."
+            "learns from, which no clip should have. End below them, or give "
+            f"--first {ENCODER_VOICES.stop} or more."
         )
     folder.mkdir(parents=True, exist_ok=True)
     make = partial(

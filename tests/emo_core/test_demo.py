@@ -32,7 +32,8 @@ def test_the_files_are_small_and_say_what_they_are():
 
 
 def test_a_stranger_speaks_a_strange_voice():
-    """One talk film of the evaluation: the mouth follows the sound, the face stays the person."""
+    """One talk film of the evaluation: the mouth follows the sound, the face stays the person, and
+    the film begins as the portrait stands there."""
     cases = make_cases(
         num_clips=2, seed=1, size=128, fps=25.0, num_speed_portraits=1, long_seconds=4.0
     )
@@ -49,3 +50,5 @@ def test_a_stranger_speaks_a_strange_voice():
     assert film.region_share > 0.9
     assert np.isfinite(film.differences).all()
     assert film.mouth_open_F.std() == pytest.approx(case.mouth_open.std(), rel=0.6)
+    distance_F = (frames - case.picture).abs().mean(dim=(1, 2, 3))
+    assert distance_F[0] < 0.65 * distance_F[12:].mean()
