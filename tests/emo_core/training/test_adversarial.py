@@ -49,7 +49,7 @@ def test_the_critic_sees_frames_their_change_the_reference_and_how_the_mouth_sho
     signals[1] = torch.nan
     batch = dataclasses.replace(
         batch,
-        begins_film_B=torch.tensor([False, True]),
+        begins_film_B=torch.tensor([True, True]),
         is_led_B=torch.tensor([True, False]),
         face_signals=signals,
     )
@@ -172,7 +172,7 @@ def test_the_error_counts_where_noise_lets_the_truth_through_or_motion_frames_te
     batch = task.feeder.draw(numbered(0), num_clips=2)
     num_frames = batch.frames.shape[1]
     batch = dataclasses.replace(
-        batch, begins_film_B=torch.tensor([False, True]), is_led_B=torch.tensor([True, False])
+        batch, begins_film_B=torch.tensor([True, True]), is_led_B=torch.tensor([True, False])
     )
 
     def weights(signal: float, *, is_tied: bool = True) -> list[list[float]]:

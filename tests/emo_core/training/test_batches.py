@@ -148,7 +148,7 @@ def test_errors_that_flicker_count_more_than_those_that_stay() -> None:
     data = numbered_data(num_references=0)
     batch = draw_batch(data, torch.Generator().manual_seed(1), is_consecutive=True, **shape)
     batch = dataclasses.replace(
-        batch, begins_film_B=torch.tensor([True, False]), is_led_B=torch.tensor([False, True])
+        batch, begins_film_B=torch.tensor([True, True]), is_led_B=torch.tensor([False, True])
     )
     error_BF = torch.tensor([[1.0, 1.0, -1.0], [2.0, 2.0, 0.0]])
     lead_error_BChw = torch.tensor([9.0, 1.0])[:, None, None, None].expand(2, 4, 8, 8)

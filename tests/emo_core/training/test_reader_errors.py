@@ -65,7 +65,7 @@ def test_speed_is_asked_for_at_any_noise_and_from_the_last_motion_frame_on() -> 
     batch = task.feeder.draw(numbered(0), num_clips=2)
     margin = batch.speed_windows.shape[-1] // 2
     batch = dataclasses.replace(
-        batch, begins_film_B=torch.tensor([False, True]), is_led_B=torch.tensor([True, False])
+        batch, begins_film_B=torch.tensor([False, True]), is_led_B=torch.tensor([True, True])
     )
     reading = task.feeder.read(batch, numbered(0), is_dropping=False)
     made = batch.frames.flatten(0, 1)
