@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .config import config_to_json
+from .config_json import config_to_json
 from .errors import InputError
 from .film import Film
 from .sampling.clip_plan import ClipSpan

@@ -9,12 +9,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "emo_core"
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "node_helpers", "nodes"}
 
-BASE = {"config", "errors", "assets", "precision"}
+BASE = {"config", "config_json", "errors", "assets", "precision"}
 PARTS = BASE | {"files", "models", "audio", "face", "sampling", "video", "checkpoints"}
 MAY_IMPORT = {
     "errors": set(),
     "assets": set(),
     "config": {"errors"},
+    "config_json": {"config", "errors"},
     "precision": set(),
     "files": {"errors"},
     "models": BASE,

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..audio.front_end import FrontEnd
-from ..config import ModelConfig, config_from_json, config_to_json
+from ..config import ModelConfig
+from ..config_json import config_from_json, config_to_json
 from ..errors import InputError
 from ..files.read import TensorFile
 from ..files.write import TensorSpec, write_safetensors

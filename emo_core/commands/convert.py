@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.emo import CONFIG_KEY, build_networks, check_fits
 from ..checkpoints.families import open_checkpoint
-from ..config import config_to_json
+from ..config_json import config_to_json
 from ..errors import InputError
 from ..files.write import TensorSpec, write_safetensors
 

@@ -12,7 +12,7 @@ from tiny import tiny_config, tiny_networks
 
 from emo_core.checkpoints.emo import CONFIG_KEY, save_emo
 from emo_core.checkpoints.load import load_networks, load_vae, save_vae
-from emo_core.config import config_from_json, config_to_json
+from emo_core.config_json import config_from_json, config_to_json
 from emo_core.errors import InputError
 from emo_core.models.vae import VAE
 

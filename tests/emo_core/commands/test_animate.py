@@ -1,77 +1,23 @@
-"""The command line from end to end with a toy checkpoint, and all that users get wrong."""
+"""The command line from end to end with a toy checkpoint."""
 
 import json
-import os
-import stat
-import subprocess
-import sys
-import wave
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from animating import animate, film_frames, write_sound
 from PIL import Image
-from tiny import tiny_networks
 
-from emo_core.__main__ import main
 from emo_core.audio.waveform import Waveform, read_audio
-from emo_core.checkpoints.emo import save_emo
-from emo_core.checkpoints.load import save_vae
 from emo_core.commands.animate import _Sheet
 from emo_core.film import Film
-from emo_core.models.vae import VAE
 from emo_core.pipeline import Animator
-from emo_core.training.vae import initialise
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIPS = [(0, 3), (4, 7), (8, 9)]
 """Of a film of 10 frames with the toy checkpoint: first and last frames."""
-
-
-def write_sound(path: Path, samples: np.ndarray, *, rate: int = 8000) -> Path:
-    """16-bit wav; samples [N] or [N, channels] of -1..1."""
-    columns = samples[:, None] if samples.ndim == 1 else samples
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(columns.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((columns * 32767).astype("<i2").tobytes())
-    return path
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A toy checkpoint, a portrait and a voice of 0.38 s: 10 frames at 25 fps."""
-    folder = tmp_path_factory.mktemp("toy")
-    torch.manual_seed(0)
-    save_emo(tiny_networks(), folder / "model.safetensors", dtype=torch.float32)
-    vae = VAE(scale=1.0)
-    initialise(vae)  # decodes latents to colours, so that what differs in them can be seen
-    save_vae(vae, folder / "vae.safetensors", dtype=torch.float32)
-    picture = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(folder / "portrait.png")
-    voice = 0.5 * np.sin(np.arange(3040) * 0.2)
-    return {
-        "checkpoint": folder / "model.safetensors",
-        "vae": folder / "vae.safetensors",
-        "portrait": folder / "portrait.png",
-        "audio": write_sound(folder / "voice.wav", voice),
-    }
-
-
-def animate(files: dict[str, Path], out: Path, *words: str, **options: object) -> int:
-    """Run the command in this process, with more words at its end; return its status."""
-    given = {name: str(path) for name, path in files.items()} | {"out": str(out), "steps": "1"}
-    given |= {name.replace("_", "-"): str(value) for name, value in options.items()}
-    options = [word for name, value in given.items() for word in (f"--{name}", value)]
-    return main(["animate", *options, *words])
-
-
-def film_frames(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_a_film_of_the_right_length(files: dict[str, Path], tmp_path: Path) -> None:
@@ -269,152 +215,6 @@ def test_mask_of_another_size_is_fitted(files: dict[str, Path], tmp_path: Path) 
     assert animate(files, tmp_path / "film.mp4", face_region=tmp_path / "mask.png") == 0
 
 
-def bad_files(files: dict[str, Path], folder: Path) -> dict[str, tuple[str, Path, str]]:
-    """Name of a case -> (option, file, part of the message)."""
-    empty = folder / "empty.png"
-    empty.write_bytes(b"")
-    torn = folder / "torn.png"
-    torn.write_bytes(files["portrait"].read_bytes()[:500])
-    black = folder / "black.png"
-    Image.new("L", (64, 64)).save(black)
-    cut = folder / "cut.safetensors"
-    cut.write_bytes(files["checkpoint"].read_bytes()[:10_000])
-    silent = write_sound(folder / "silent.wav", np.zeros(8000))
-    nothing = write_sound(folder / "nothing.wav", np.zeros(0))
-    not_a_number = folder / "nan.wav"
-    with av.open(str(not_a_number), "w") as container:
-        stream = container.add_stream("pcm_f32le", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(
-            np.full((1, 8000), np.nan, np.float32), format="flt", layout="mono"
-        )
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-    return {
-        "no portrait": ("portrait", folder / "none.png", "none.png"),
-        "empty portrait": ("portrait", empty, "empty"),
-        "torn portrait": ("portrait", torn, "torn.png"),
-        "sound as portrait": ("portrait", files["audio"], "voice.wav"),
-        "portrait as sound": ("audio", files["portrait"], "portrait.png"),
-        "no sound": ("audio", folder / "none.wav", "none.wav"),
-        "silent sound": ("audio", silent, "silent"),
-        "sound of no length": ("audio", nothing, "nothing.wav"),
-        "sound of NaN": ("audio", not_a_number, "nan.wav"),
-        "no soundtrack": ("soundtrack", folder / "none.wav", "none.wav"),
-        "portrait as soundtrack": ("soundtrack", files["portrait"], "portrait.png"),
-        "empty mask": ("face_region", black, "black.png"),
-        "no mask": ("face_region", folder / "none.png", "neither four numbers"),
-        "cut checkpoint": ("checkpoint", cut, "not a whole safetensors file"),
-        "vae as checkpoint": ("checkpoint", files["vae"], "is a VAE; expected a model"),
-        "checkpoint as vae": ("vae", files["checkpoint"], "expected a VAE"),
-    }
-
-
-def test_bad_files(
-    files: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    subtests: pytest.Subtests,
-) -> None:
-    (tmp_path / "out").mkdir()
-    for case, (option, path, message) in bad_files(files, tmp_path).items():
-        with subtests.test(case):
-            changed = {name: value for name, value in files.items() if name != option}
-            assert animate(changed, tmp_path / "out" / "film.mp4", **{option: path}) == 2
-            error = capsys.readouterr().err
-            assert "error: " in error
-            assert message in error
-            assert not list((tmp_path / "out").iterdir()), "something was left behind"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"width": 100}, "size 100x64: both sides must be multiples of 8"),
-        ({"steps": 0}, "--steps 0: expected at least 1"),
-        ({"fps": 0}, "--fps 0"),
-        ({"speed": 500}, "head speed 500: expected 0 to 60"),
-        ({"face_region": "0.5,0.1,0.4,0.9"}, "0 <= x0 < x1 <= 1"),
-        ({"start": 9}, "voice.wav"),
-        ({"gate": 6}, "a threshold of 6.0 dB"),
-        ({"gate": -1}, "behind a gate of -1 dB: the sound is silent"),
-        ({"gate": -45, "gate_attack": 0}, "attack of 0.0 ms"),
-        ({"gate_attack": 5}, "--gate-attack 5: does nothing without a gate"),
-        ({"gate_release": 50}, "--gate-release 50: does nothing without a gate"),
-        ({"anchor_share": 0.5}, "--anchor-share 0.5: does nothing by itself"),
-        ({"anchor_every": 2, "anchor_share": 1.5}, "--anchor-share 1.5: expected 0 to 1"),
-        ({"match_colour": 2}, "colour matching with a strength of 2. Expected 0 to 1"),
-        ({"device": "abacus"}, "device 'abacus': cannot be used"),
-    ],
-    ids=str,
-)
-def test_bad_settings(
-    files: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: dict[str, object],
-    message: str,
-) -> None:
-    assert animate(files, tmp_path / "film.mp4", **options) == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-def test_bad_outputs(
-    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for out in (tmp_path / "none" / "film.mp4", tmp_path / "film.avi"):
-        assert animate(files, out) == 2
-        assert str(out) in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_leave_to_write(files: dict[str, Path], tmp_path: Path) -> None:
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert animate(files, tmp_path / "film.mp4") == 2
-
-
-def test_interrupt_leaves_no_file(files: dict[str, Path], tmp_path: Path) -> None:
-    """A real signal to a real process while it samples."""
-    script = (
-        "import os, signal, sys\n"
-        # A shell that runs tests in the background has its children ignore the signal.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from emo_core import sampler\n"
-        "plain = sampler.guided\n"
-        "def guided(*values, **options):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return plain(*values, **options)\n"
-        "sampler.guided = guided\n"
-        "from emo_core.__main__ import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    words = ["animate", "--out", str(tmp_path / "film.mp4")]
-    words += [word for name, path in files.items() for word in (f"--{name}", str(path))]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 130, done.stderr
-    assert "stopped" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
-def test_info(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(files["checkpoint"])]) == 0
-    text = capsys.readouterr().out
-    assert "family    emo" in text
-    assert "licence   Apache-2.0" in text
-    assert "part      reference_net:" in text
-    config = json.loads(text.split("config    ")[1])
-    assert config["backbone"]["unet"]["block_out_channels"] == [16, 32]
-    assert main(["info", str(files["portrait"])]) == 2
-
-
 def test_a_retake_changes_its_part_alone(files: dict[str, Path], tmp_path: Path) -> None:
     """Frames 4 and 5 with a blend of two; pictures as png, since a codec looks around."""
     kept = {"store": tmp_path / "store", "steps": 2}
@@ -427,24 +227,3 @@ def test_a_retake_changes_its_part_alone(files: dict[str, Path], tmp_path: Path)
         name = f"frame_{index:06}.png"
         old, new = (np.asarray(Image.open(tmp_path / f / name)) for f in ("old", "new"))
         assert (old != new).any() == (4 <= index < 8), name
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("0.1", "expected start and end"),
-        ("0.1 x", "'x' is not a number"),
-        ("0.1 0.2 sed=1", "'sed=1' is not one of seed, speed"),
-        ("0.1 0.2 seed=1 seed=2", "comes twice"),
-        ("0.1 0.2 seed=1.5", "'1.5' is not a number"),
-        ("0.3 0.2", "a start before its end"),
-        ("0.1 0.2 speed=999", "999"),
-        ("0.1 0.2 blend=0", "0 frames in which the new take"),
-    ],
-)
-def test_retakes_that_cannot_be(
-    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture, words: str, message: str
-) -> None:
-    assert animate(files, tmp_path / "film.mp4", "--retake", *words.split()) == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())

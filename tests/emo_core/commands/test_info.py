@@ -151,3 +151,14 @@ def test_parts_and_strangers(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ):
         assert main(["info", str(path)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_info(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(files["checkpoint"])]) == 0
+    text = capsys.readouterr().out
+    assert "family    emo" in text
+    assert "licence   Apache-2.0" in text
+    assert "part      reference_net:" in text
+    config = json.loads(text.split("config    ")[1])
+    assert config["backbone"]["unet"]["block_out_channels"] == [16, 32]
+    assert main(["info", str(files["portrait"])]) == 2
