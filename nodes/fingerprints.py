@@ -14,7 +14,9 @@ from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodT
 import comfy.model_management
 import comfyui_version
 import torch
+from comfy.context_windows import ContextHandlerABC
 from comfy.model_patcher import ModelPatcher
+from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import Tensor, nn
 
 from ..emo_core.checkpoints.families import open_checkpoint
@@ -28,6 +30,12 @@ EMPTY_CELL = CellType()
 """Of a function that reads a variable which has no value any more."""
 OF_MODULES = vars(nn.Module()).keys()
 """Tensors, parts and bookkeeping, which every module has."""
+LEFT_BY_RUNS = {
+    ContextHandlerABC: {"_step", "_model"},
+    BypassForwardHook: {"module", "original_forward"},
+}
+"""What objects of ComfyUI keep of the run at hand or the one before, so that they are others after
+it. Which module a hook belongs to is told by the keys of what made it."""
 
 
 def sampling_fingerprint(
@@ -44,14 +52,16 @@ def sampling_fingerprint(
     if patcher.cached_patcher_init is None:
         raise TypeError("the MODEL does not say which file it comes from")
     _, (path, *_) = patcher.cached_patcher_init
-    checkpoint = open_checkpoint(path)
+    checkpoint, net = open_checkpoint(path), reference.net
     fingerprint = Fingerprint()
     fingerprint.add("program", f"torch {torch.__version__}, ComfyUI {comfyui_version.__version__}")
     device = comfy.model_management.get_torch_device_name(patcher.load_device)
     computed = f"{patcher.model_dtype()} in {patcher.model.get_dtype_inference()} on {device}"
     fingerprint.add("computed", computed)
-    for network in ("backbone", "reference_net"):
-        fingerprint.add(network, tensors_fingerprint(checkpoint.views(network)))
+    fingerprint.add("backbone", tensors_fingerprint(checkpoint.views("backbone")))
+    read_by = open_checkpoint(net.path).views("reference_net")
+    fingerprint.add("reference_net", tensors_fingerprint(read_by))
+    fingerprint.add("read in", f"{net.weight_dtype}, {net.patcher.model.compute_dtype}")
     if checkpoint.config.sampling.motion.is_decoded:
         fingerprint.add("vae", tensors_fingerprint(reference.vae.first_stage_model.state_dict()))
     for name, value in (
@@ -129,7 +139,11 @@ class _Seen:
             return self._of_module(value, name)
         if hasattr(value, "__dict__") and not isinstance(value, BuiltinFunctionType):
             kinds = _kinds(value)
-            return [kinds, self.plain(vars(value), kinds[0])]
+            kept = dict(vars(value))
+            for kind, names in LEFT_BY_RUNS.items():
+                if isinstance(value, kind):
+                    kept = {name: part for name, part in kept.items() if name not in names}
+            return [kinds, self.plain(kept, kinds[0])]
         raise TypeError(f"{name}: a {type(value).__name__} cannot be seen through")
 
     def _of_module(self, module: nn.Module, name: str) -> object:

@@ -53,7 +53,12 @@ def load_emo(path: Path, *, dtype: torch.dtype | None) -> LoadedEMO:
     reference_net = _reference_net(checkpoint, dtype=dtype)
     return LoadedEMO(
         model=_model(checkpoint, dtype=dtype),
-        reference_net=ReferenceNetWire(patcher=reference_net, config=checkpoint.config),
+        reference_net=ReferenceNetWire(
+            patcher=reference_net,
+            config=checkpoint.config,
+            path=checkpoint.path,
+            weight_dtype=dtype,
+        ),
     )
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io
@@ -67,6 +69,10 @@ class ReferenceNetWire:
 
     patcher: ModelPatcher
     config: ModelConfig
+    path: Path
+    """The checkpoint's file."""
+    weight_dtype: torch.dtype | None
+    """That was asked for; None is ComfyUI's choice."""
 
     def is_dynamic(self) -> bool:
         """For ComfyUI's cache, which spares models that are streamed from their file."""

@@ -155,68 +155,6 @@ def test_the_same_weights_loaded_again_are_the_same(graph, store, pack, toy):
     assert count == 0 and torch.equal(again, made)
 
 
-def told_apart(graph: Graph, *models) -> int:
-    """Number of MODELs whose clips are not taken for each other's."""
-    from emo_pack.nodes.fingerprints import sampling_fingerprint
-
-    return len({sampling_fingerprint(m, graph.reference, how=[]).text() for m in models})
-
-
-def test_wrappers_round_the_sampling_are_seen(graph):
-    """They are no options of the model."""
-    from comfy_extras.nodes_custom_sampler import CFGOverride
-
-    override = [CFGOverride.execute(graph.model, cfg, 0.0, 1.0).args[0] for cfg in (3.0, 4.0, 4.0)]
-    assert told_apart(graph, graph.model, *override) == 3
-
-
-def test_classes_of_one_name_are_told_apart_by_their_parents(graph):
-    """What ModelSamplingDiscrete makes differs in nothing else."""
-    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-
-    kinds = ("v_prediction", "eps", "x0", "x0")
-    models = [ModelSamplingDiscrete().patch(graph.model, kind, False)[0] for kind in kinds]
-    assert told_apart(graph, *models) == 3
-
-
-def with_patch(graph: Graph, patch):
-    model = graph.model.clone()
-    model.set_model_sampler_post_cfg_function(patch)
-    return model
-
-
-def test_modules_are_told_apart_by_what_they_keep_beside_their_tensors(graph):
-    def scaled(scale: float) -> torch.nn.Module:
-        module = torch.nn.Sequential(torch.nn.Identity())
-        module[0].scale = scale
-        return module
-
-    models = [with_patch(graph, scaled(scale)) for scale in (0.5, 0.6, 0.6)]
-    assert told_apart(graph, *models) == 2
-
-
-def test_a_compiled_model_is_the_same_every_time(graph):
-    """The wrapper that compiles holds the whole network."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    models = [graph.model.clone(disable_dynamic=True) for _ in range(2)]
-    for model in models:
-        set_torch_compile_wrapper(model=model, backend="eager")
-    assert told_apart(graph, *models) == 1
-
-
-def test_a_patch_round_a_variable_without_a_value_does_not_cost_the_film(graph):
-    def patch(is_set: bool = False):
-        def unchanged(args: dict) -> torch.Tensor:
-            return args["denoised"] if args else unset
-
-        if is_set:
-            unset = 1
-        return unchanged
-
-    assert told_apart(graph, with_patch(graph, patch()), with_patch(graph, patch(True))) == 2
-
-
 def test_what_cannot_be_seen_through_is_not_kept(graph, store, caplog):
     model = graph.model.clone()
     model.model_options["sampler_post_cfg_function"] = [iter([])]
