@@ -7,7 +7,7 @@ import importlib
 import logging
 import sys
 
-from .errors import InputError
+from .errors import InputError, is_out_of_memory
 
 COMMANDS = {
     "animate": "a portrait and a voice become a film",
@@ -42,6 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 130
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.stderr.write(
+            f"error: {chosen.command}: memory ran out ({str(error).splitlines()[0]}). Choose a "
+            "smaller --width and --height, a shorter clip or --dtype bfloat16, or end other "
+            "programs.\n"
+        )
+        return 2
 
 
 def _run(name: str, arguments: list[str]) -> int:

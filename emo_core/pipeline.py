@@ -127,6 +127,11 @@ class Animator:
         for network in networks.parts().values():
             network.to(device)
         encoder = networks.front_end
+        if encoder is not None and audio_encoder is not None:
+            raise InputError(
+                f"--audio-encoder {audio_encoder}: {checkpoint} brings its own and would not use "
+                "it. Leave it out."
+            )
         if encoder is None:
             if audio_encoder is None:
                 raise InputError(
@@ -136,6 +141,13 @@ class Animator:
                 )
             encoder = load_audio_encoder(audio_encoder).to(device)
         loaded_vae = load_vae(vae, scale=networks.config.latent_scale, dtype=dtype).to(device)
+        wanted = networks.config.backbone.unet.latent_channels
+        if loaded_vae.latent_channels != wanted:
+            raise InputError(
+                f"{vae}: this VAE has {loaded_vae.latent_channels} latent channels, {checkpoint} "
+                f"needs {wanted}. Give the one that belongs to the checkpoint as --vae: the demo's "
+                "own, or Stable Diffusion's for the published families."
+            )
         if device.type == "cpu":
             loaded_vae.to(memory_format=torch.channels_last)
         return cls(networks, loaded_vae, encoder)

@@ -16,8 +16,8 @@ from comfy.sd import VAE
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..emo_core.errors import InputError
-from ..emo_core.video.decoding import FRAMES_AT_ONCE, decode_in_parts, is_out_of_memory
+from ..emo_core.errors import InputError, is_out_of_memory
+from ..emo_core.video.decoding import FRAMES_AT_ONCE, decode_in_parts
 from .latents import FILE_KEY, FPS_KEY, Latent
 from .vae import check_vae
 

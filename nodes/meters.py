@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
 from ..emo_core.evaluation.meters import FilmMeters
 from ..emo_core.models.unet import Features
+from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from .loading import read_motion
 from .types import Reference
 
 
-def film_meters(reference: Reference, *, fps: float, voice: Waveform | None = None) -> FilmMeters:
+def film_meters(
+    reference: Reference,
+    lengths: Sequence[int],
+    *,
+    fps: float,
+    crossfade: int = 0,
+    voice: Waveform | None = None,
+) -> FilmMeters:
     """Prepare to measure a film of this portrait.
 
     Frames are compared with the portrait as the VAE decodes it, since frames come out of it too.
     What `push` is given may lie on any device; the ReferenceNet is loaded when a clip is complete.
 
     Args:
+        lengths: frames of each of the latents that make the film.
+        crossfade: frames that neighbours share.
         voice: what drives the face; for drawn faces only, see `FilmMeters`.
 
     Raises:
@@ -33,9 +46,33 @@ def film_meters(reference: Reference, *, fps: float, voice: Waveform | None = No
     sampling = reference.net.config.sampling
     return FilmMeters(
         portrait,
-        clip_frames=sampling.clip_frames,
-        overlap=sampling.clip_overlap,
+        clips=clips_of_pieces(
+            lengths,
+            clip_frames=sampling.clip_frames,
+            overlap=sampling.clip_overlap,
+            crossfade=crossfade,
+        ),
         fps=fps,
         read_features=read_features,
         voice=voice,
     )
+
+
+def clips_of_pieces(
+    lengths: Sequence[int], *, clip_frames: int, overlap: int, crossfade: int
+) -> list[ClipSpan]:
+    """Where clips begin in a film that is joined of pieces.
+
+    A piece no longer than a clip is one; others are films, of clips that share `overlap` frames.
+    """
+    spans: list[ClipSpan] = []
+    start = 0
+    for length in lengths:
+        # Of the pieces before, nothing begins where this one fades in.
+        spans = [span for span in spans if span.first < start]
+        if spans:
+            spans[-1] = replace(spans[-1], num_shared=crossfade)
+        inside = plan_clips(length, clip_frames=clip_frames, overlap=overlap)
+        spans += [replace(span.moved(start), index=len(spans) + span.index) for span in inside]
+        start += length - crossfade
+    return spans

@@ -179,7 +179,7 @@ class ClipStitcher(io.ComfyNode):
         if measure is not None:
             is_drawn = measure.net.config.front_end is not None
             voice = sound if is_drawn and audio is not None else None
-            meters = film_meters(measure, fps=rate, voice=voice)
+            meters = film_meters(measure, lengths, fps=rate, crossfade=crossfade, voice=voice)
             frames = _measured(frames, meters)
         images = _write(writer, frames, is_kept=cls._is_image_wanted())
         reading = None if meters is None else meters.finish()

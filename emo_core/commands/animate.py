@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from ..evaluation.likeness import reference_net_features
 from ..evaluation.meters import FilmMeters
-from ..files.replace import check_target, explaining_os_errors, replacing
+from ..files.replace import explaining_os_errors, replacing
 from ..preflight.disk import check_room
 from ..preflight.plan import FilmPlan
+from ..sampling.clip_plan import plan_clips
 from ..store.clips import ClipStore
-from ..video.colour import ColourMatch
-from ..video.stills import check_image_path, contact_sheet, save_image
+from ..video.stills import contact_sheet, save_image
 from ..video.writer import Mp4Writer
 from .film_options import FilmToMake, add_film_options, gather_film, is_mp4
 
@@ -32,17 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    # Written when the film is done; a bad name is told before.
-    if options.contact_sheet is not None:
-        check_image_path(options.contact_sheet)
-    if options.meters is not None:
-        check_target(options.meters)
     made = gather_film(options)
     film, plan = made.film, made.plan()
     check_room(plan, options.out, store=options.store, is_mp4=is_mp4(options.out))
-    colours = None
-    if options.match_colour is not None:
-        colours = ColourMatch(made.portrait_HW3, strength=options.match_colour)
+    colours = made.colours
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(film.num_frames) if options.contact_sheet else None
     meters = None if options.meters is None else _meters(made)
@@ -72,8 +65,11 @@ def _meters(made: FilmToMake) -> FilmMeters:
     sampling = networks.config.sampling
     return FilmMeters(
         made.portrait_HW3,
-        clip_frames=sampling.clip_frames,
-        overlap=sampling.clip_overlap,
+        clips=plan_clips(
+            made.film.num_frames,
+            clip_frames=sampling.clip_frames,
+            overlap=sampling.clip_overlap,
+        ),
         fps=made.length.fps,
         read_features=reference_net_features(networks.reference_net, made.animator.vae.encode),
         # Checkpoints with a front end of their own are those that learned from drawn faces.

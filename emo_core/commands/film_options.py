@@ -12,15 +12,20 @@ from ..audio.gate import USUAL_ATTACK_MS, USUAL_RELEASE_MS, gate
 from ..audio.timing import FilmLength
 from ..audio.waveform import Waveform, check_waveform, read_audio
 from ..errors import InputError
+from ..files.replace import check_target
 from ..film import Film
 from ..pipeline import AnimateSettings, Animator, RetakeSettings
 from ..preflight.plan import FilmPlan
+from ..video.colour import ColourMatch
 from ..video.images import Fit, read_image
-from ..video.stills import PngSequenceWriter
+from ..video.stills import PngSequenceWriter, check_image_path
 from ..video.writer import Mp4Writer
 from .face import add_face_options, place_portrait, read_identity
 from .options import add_model_options, add_sampling_options, load_animator, read_settings
 from .retake_options import add_retake_options, read_retakes
+
+RESULTS = ("out", "contact_sheet", "meters")
+"""Options that name what is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,8 @@ class FilmToMake:
     portrait_HW3: Tensor
     """As the film shows it."""
     retakes: tuple[RetakeSettings, ...]
+    colours: ColourMatch | None
+    """Keeps the film's at the portrait's, where that is wanted."""
 
     def plan(self) -> FilmPlan:
         """What rendering it amounts to."""
@@ -133,7 +140,7 @@ def gather_film(options: argparse.Namespace) -> FilmToMake:
         InputError: anything that cannot be used.
     """
     settings = read_settings(options)
-    is_mp4(options.out)
+    _check_files(options)
     portrait = read_image(options.portrait)
     # Long sounds lie on the disk, where the film will lie.
     folder = options.out.parent if options.out.parent.is_dir() else None
@@ -155,6 +162,7 @@ def gather_film(options: argparse.Namespace) -> FilmToMake:
         is_stretched=placed.is_stretched,
     )
     fit = Fit.of(placed.picture_HW3, width=width, height=height, is_stretched=placed.is_stretched)
+    shown_HW3, strength = fit.portrait(placed.picture_HW3), options.match_colour
     return FilmToMake(
         animator=animator,
         film=film,
@@ -162,18 +170,51 @@ def gather_film(options: argparse.Namespace) -> FilmToMake:
         settings=settings,
         voice=voice,
         soundtrack=soundtrack,
-        portrait_HW3=fit.portrait(placed.picture_HW3),
+        portrait_HW3=shown_HW3,
         retakes=read_retakes(options, film.weights),
+        colours=None if strength is None else ColourMatch(shown_HW3, strength=strength),
     )
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """See before long work that its results can go where they should, and cost no file that is
+    read or another of them."""
+    check_target(options.out, is_folder=not is_mp4(options.out))
+    if options.contact_sheet is not None:
+        check_image_path(options.contact_sheet)
+    if options.meters is not None:
+        check_target(options.meters)
+    if options.soundtrack is not None and not is_mp4(options.out):
+        raise InputError(
+            f"--soundtrack {options.soundtrack}: png pictures have no sound. Leave it out, or give "
+            "--out a name ending in .mp4."
+        )
+    read = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in RESULTS and isinstance(value, (Path, str)) and Path(value).is_file()
+    }
+    written: dict[str, Path] = {}
+    for name in RESULTS:
+        path = getattr(options, name)
+        if path is None:
+            continue
+        for other, taken in (read | written).items():
+            if path.resolve() == Path(taken).resolve():
+                raise InputError(
+                    f"--{name.replace('_', '-')} {path}: this is the file of "
+                    f"--{other.replace('_', '-')} too, which it would replace. Choose another name."
+                )
+        written[name] = path
 
 
 def is_mp4(path: Path) -> bool:
     """Whether a film goes into one file, and not into a folder of pictures.
 
     Raises:
-        InputError: the name has another ending.
+        InputError: the name has another ending, or is none.
     """
-    if path.suffix in ("", ".mp4"):
+    if path.name and path.suffix in ("", ".mp4"):
         return path.suffix == ".mp4"
     raise InputError(
         f"--out {path}: films are written as .mp4. Give a name ending in .mp4, or a folder "

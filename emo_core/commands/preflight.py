@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import is_out_of_memory as no_room_for
 from ..preflight.costs import Costs
 from ..preflight.disk import DISK_ADVICE, disk_uses, least_frame_bytes
 from ..preflight.findings import REFUSED, Finding, judge_disks, judge_memory
@@ -48,7 +49,9 @@ def run(options: argparse.Namespace) -> int:
             prepare_s=prepare_s,
             open_scratch=open_scratch,
         )
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not no_room_for(error):
+            raise
         costs = None
     report = Report(plan=plan, costs=costs, findings=_findings(options, made, plan, costs))
     sys.stdout.write((report.to_json() if options.json else report.text()) + "\n")

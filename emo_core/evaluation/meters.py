@@ -8,6 +8,7 @@ Letters: F frames, H and W rows and columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..audio.loudness import speech_loudness
 from ..audio.waveform import Waveform
 from ..errors import InputError
+from ..sampling.clip_plan import ClipSpan
 from ..video.frame_bytes import frames_as_bytes
 from .likeness import FeatureLikeness, Likeness, PixelLikeness, ReadFeatures
 from .measures import (
@@ -27,7 +29,6 @@ from .measures import (
     correlation,
     frame_differences,
     lip_sync,
-    seam_ratio,
 )
 from .reader import load_reader
 from .readings import FilmReading, MeterReading
@@ -79,8 +80,7 @@ class FilmMeters:
         self,
         portrait_HW3: Tensor,
         *,
-        clip_frames: int,
-        overlap: int = 0,
+        clips: Sequence[ClipSpan],
         fps: float,
         read_features: ReadFeatures | None = None,
         voice: Waveform | None = None,
@@ -89,22 +89,19 @@ class FilmMeters:
 
         Args:
             portrait_HW3: 0..1, at the film's size, as the model read it.
-            clip_frames: frames per clip of the model. For families that sample in windows a clip
-                is just a stretch of the film, and its border no seam.
-            overlap: of these, frames that a clip shares with the one before; a clip is what lies
-                between the starts of two then.
+            clips: of the film, in order; each is measured from its first frame to that of the next.
+                For families that sample in windows a clip is just a stretch of the film, and its
+                border no seam.
             read_features: the ReferenceNet; None compares pixels instead.
             voice: what drives the face, from the film's first frame on. For drawn faces only, since
                 the reader of mouths knows no others; None leaves lip sync out.
 
         Raises:
-            InputError: a clip without frames of its own, a frame rate not above 0, or no picture.
+            InputError: a frame rate not above 0, or no picture.
         """
-        if not 0 <= overlap < clip_frames or not fps > 0.0:
+        if not fps > 0.0:
             raise InputError(
-                f"meters: clips of {clip_frames} frames at {fps} per second, {overlap} of them "
-                "shared. Expected at least one frame that is not, and a rate above 0; give those "
-                "of the film."
+                f"meters: {fps} frames per second. Expected a rate above 0; give the film's."
             )
         if portrait_HW3.ndim != 3 or portrait_HW3.shape[-1] != 3:
             raise InputError(
@@ -112,8 +109,10 @@ class FilmMeters:
                 "width, 3); give one colour picture at the film's size."
             )
         self._size = tuple(portrait_HW3.shape)
-        self._stride = clip_frames - overlap
-        self._overlap = overlap
+        self._planned = tuple(clips)
+        ends = [span.first for span in self._planned[1:]] + [self._planned[-1].last]
+        self._lengths = [end - span.first for span, end in zip(self._planned, ends, strict=True)]
+        """Frames of each clip before the next begins."""
         self._fps = fps
         self._likeness: Likeness = (
             PixelLikeness(portrait_HW3)
@@ -123,8 +122,7 @@ class FilmMeters:
         self._voice = voice
         self._reader = None if voice is None else load_reader().reader
         self._waiting: list[Tensor] = []
-        """Frames of the clip that is not complete, uint8. It is once the next has a frame to
-        itself."""
+        """Frames of the clip that is not complete, uint8."""
         self._frame_before: np.ndarray | None = None
         """[1, H, W, 3]."""
         self._clips: list[_ClipNumbers] = []
@@ -136,7 +134,8 @@ class FilmMeters:
         complete.
 
         Raises:
-            InputError: frames of another size than the portrait, or NaN in them.
+            InputError: frames of another size than the portrait, NaN in them, or more than the
+                clips have.
         """
         if tuple(frames_FHW3.shape[1:]) != self._size:
             raise InputError(
@@ -145,26 +144,23 @@ class FilmMeters:
             )
         num_before = sum(clip.num_frames for clip in self._clips) + len(self._waiting)
         for frame in frames_as_bytes(frames_FHW3, first_index=num_before):
+            if len(self._clips) == len(self._planned):
+                raise InputError(
+                    f"meters: frame {self._planned[-1].last}, but the film's clips end before it. "
+                    "Expected no more frames than they have; give all clips of the film."
+                )
             # Not a view that keeps all pushed frames alive.
             self._waiting.append(frame.clone())
-            if len(self._waiting) == self._stride + self._overlap + 1:
-                self._end_clip(self._stride)
+            if len(self._waiting) == self._lengths[len(self._clips)]:
+                self._end_clip()
 
     def finish(self) -> FilmReading:
-        """End the film, whose last clip may be shorter, and return what was read."""
+        """End the film, which may be shorter than planned, and return what was read."""
         if self._waiting:
-            self._end_clip(len(self._waiting))
+            self._end_clip()
         mouth = self._lip_sync()
         clips = self._readings(mouth.by_clip)
         first, last = (clips[0], clips[-1]) if clips else (None, None)
-        seams = None
-        if len(clips) > 1 and sum(len(clip.within) for clip in self._clips):
-            parts = [part for clip in self._clips for part in (clip.across, clip.within)]
-            seams = seam_ratio(
-                [np.concatenate(parts)],
-                clip_frames=self._stride + self._overlap,
-                overlap=self._overlap,
-            )
         return FilmReading(
             clips=clips,
             num_frames=last.last_frame + 1 if clips else 0,
@@ -175,25 +171,26 @@ class FilmMeters:
             identity_drift=last.identity - first.identity if clips else None,
             colour_drift=last.colour_drift if clips else None,
             contrast_drift=last.contrast_drift if clips else None,
-            seam_ratio=seams,
+            seam_ratio=self._seam_ratio(),
             lip_sync=mouth.of_film,
             lip_sync_lag_frames=mouth.lag_frames,
         )
 
-    def _end_clip(self, num_frames: int) -> None:
-        """Read the complete clip and let go of its frames."""
-        stored = torch.stack(self._waiting[:num_frames])
+    def _end_clip(self) -> None:
+        """Read the clip and let go of its frames."""
+        index = len(self._clips)
+        stored = torch.stack(self._waiting)
         pixels = stored.numpy().astype(np.float32) / 255.0
-        picked = {i * self._stride // IDENTITY_FRAMES for i in range(IDENTITY_FRAMES)}
+        picked = {i * self._lengths[index] // IDENTITY_FRAMES for i in range(IDENTITY_FRAMES)}
         likeness = [self._likeness.of(stored[i].float() / 255.0) for i in picked if i < len(stored)]
         before, num_across = [], 0
         if self._frame_before is not None:
-            before, num_across = [self._frame_before], 1 + self._overlap
+            before, num_across = [self._frame_before], 1 + self._planned[index - 1].num_shared
         differences = frame_differences(np.concatenate([*before, pixels]))
         mouth = None if self._reader is None else self._reader.read(stored).mouth_open_N.numpy()
         self._clips.append(
             _ClipNumbers(
-                first_frame=len(self._clips) * self._stride,
+                first_frame=self._planned[index].first,
                 num_frames=len(stored),
                 identity=float(np.mean(likeness)),
                 color_3=pixels.mean(axis=(1, 2)).mean(axis=0),
@@ -204,7 +201,19 @@ class FilmMeters:
             )
         )
         self._frame_before = pixels[-1:]
-        self._waiting = self._waiting[num_frames:]
+        self._waiting = []
+
+    def _seam_ratio(self) -> float | None:
+        """Of the film, as `measures.seam_ratio`: the place that changes most in the mean counts."""
+        across = [clip.across for clip in self._clips if len(clip.across)]
+        within = [clip.within for clip in self._clips if len(clip.within)]
+        if not across or not within:
+            return None
+        means = [
+            np.mean([changes[place] for changes in across if len(changes) > place])
+            for place in range(max(map(len, across)))
+        ]
+        return change_ratio(max(means), np.concatenate(within))
 
     def _readings(self, lip_sync_by_clip: list[float | None]) -> tuple[MeterReading, ...]:
         if not self._clips:

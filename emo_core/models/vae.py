@@ -33,6 +33,10 @@ class VAE(nn.Module):
         self.scale = scale
         self.net = AutoencoderTiny(latent_channels=latent_channels) if net is None else net
 
+    @property
+    def latent_channels(self) -> int:
+        return self.net.config.latent_channels
+
     def encode(self, images_NHWC: Tensor, *, chunk: int = 16) -> Tensor:
         """Return (N, channels, H / 8, W / 8), in the dtype of the weights, `chunk` at a time."""
         height, width = images_NHWC.shape[1:3]

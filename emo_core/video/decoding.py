@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -19,16 +18,9 @@ FRAMES_AT_ONCE = 16
 """Where the memory allows."""
 FRAMES_AT_ONCE_ON_CPU = 4
 """What stays in a processor's cache; see `tests/benchmarks/test_decoding.py`."""
-_CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
-"""In what torch's allocator for the CPU raises (c10/core/impl/alloc_cpu.cpp, torch 2.11)."""
 
 Decode = Callable[[Tensor], Tensor]
 """(F, C, h, w) -> (F, H, W, 3)."""
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no room for a tensor, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error)
 
 
 def decode_in_parts(

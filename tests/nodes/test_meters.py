@@ -8,6 +8,7 @@ from emo_core.checkpoints.load import load_networks, load_vae
 from emo_core.evaluation.likeness import reference_net_features
 from emo_core.evaluation.meters import FilmMeters
 from emo_core.pipeline import Animator
+from emo_core.sampling.clip_plan import plan_clips
 
 FPS = 25.0
 CLIP = 4
@@ -25,7 +26,7 @@ def test_reads_as_the_core_reads(graph, toy):
         frames = graph.vae.decode(graph.film())
         latents = graph.reference.reading.latents_1CHW
         portrait = graph.vae.decode(latents / graph.reference.net.config.latent_scale)[0]
-        meters = film_meters(graph.reference, fps=FPS)
+        meters = film_meters(graph.reference, [len(frames)], fps=FPS)
         for part in frames.split(5):
             meters.push(part)
         found = meters.finish()
@@ -37,7 +38,7 @@ def test_reads_as_the_core_reads(graph, toy):
         assert (vae.decode(latents.clone())[0] - portrait).abs().max() < 1e-3
         core = FilmMeters(
             portrait.clone(),
-            clip_frames=CLIP,
+            clips=plan_clips(len(frames), clip_frames=CLIP),
             fps=FPS,
             read_features=reference_net_features(
                 animator.networks.reference_net, animator.vae.encode
@@ -60,7 +61,7 @@ def test_lip_sync_is_read_where_the_voice_is_given(graph):
 
     with torch.inference_mode():
         voice = waveform_of(sound(1.2), node="test")
-        meters = film_meters(graph.reference, fps=FPS, voice=voice)
+        meters = film_meters(graph.reference, [30], fps=FPS, voice=voice)
         meters.push(torch.rand(30, 64, 64, 3, generator=torch.Generator().manual_seed(0)))
         reading = meters.finish()
     assert reading.lip_sync is not None
@@ -71,6 +72,28 @@ def test_frames_of_another_size_are_refused(graph):
     from emo_pack.nodes.meters import film_meters
 
     with torch.inference_mode():
-        meters = film_meters(graph.reference, fps=FPS)
+        meters = film_meters(graph.reference, [1], fps=FPS)
         with pytest.raises(ValueError, match=r"meters: frames of shape \(32, 32, 3\), the portr"):
             meters.push(torch.zeros(1, 32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "crossfade", "wanted"),
+    [
+        ([26], 0, [(0, 2), (10, 2), (20, 0)]),
+        # Clips of their own, as KSamplers make them.
+        ([12, 12, 6], 0, [(0, 0), (12, 0), (24, 0)]),
+        ([12, 12, 6], 4, [(0, 4), (8, 4), (16, 0)]),
+        ([22, 22], 3, [(0, 2), (10, 3), (19, 2), (29, 0)]),
+        # The fade begins before the first film's last clip does.
+        ([22, 22], 14, [(0, 14), (8, 2), (18, 0)]),
+        ([5, 5], 5, [(0, 0)]),
+    ],
+)
+def test_clips_of_a_joined_film(pack, lengths, crossfade, wanted):
+    from emo_pack.nodes.meters import clips_of_pieces
+
+    clips = clips_of_pieces(lengths, clip_frames=12, overlap=2, crossfade=crossfade)
+    assert [(clip.first, clip.num_shared) for clip in clips] == wanted
+    assert [clip.index for clip in clips] == list(range(len(clips)))
+    assert clips[-1].last == sum(lengths) - crossfade * (len(lengths) - 1)

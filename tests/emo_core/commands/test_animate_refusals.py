@@ -1,6 +1,7 @@
 """All that users get wrong on the command line: a message, and nothing left behind."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -9,8 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from animating import animate, write_sound
 from PIL import Image
+
+from emo_core.__main__ import main
+from emo_core.assets import DEMO_VAE
+from emo_core.pipeline import Animator
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -108,10 +114,77 @@ def test_bad_settings(
 def test_bad_outputs(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for out in (tmp_path / "none" / "film.mp4", tmp_path / "film.avi"):
+    for out in (tmp_path / "none" / "film.mp4", tmp_path / "film.avi", Path(".")):
         assert animate(files, out) == 2
-        assert str(out) in capsys.readouterr().err
+        assert f"{out}:" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_read_or_written_already_is_not_written_over(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    portrait = tmp_path / "face.png"
+    shutil.copy(files["portrait"], portrait)
+    voice = tmp_path / "voice.mp4"
+    shutil.copy(files["audio"], voice)
+    own = files | {"portrait": portrait, "audio": voice}
+    before = {path: path.read_bytes() for path in (portrait, voice)}
+    film, other = tmp_path / "film.mp4", tmp_path / "x" / ".." / "film.mp4"
+    (tmp_path / "x").mkdir()
+    for out, more, words in (
+        (voice, {}, f"--out {voice}: this is the file of --audio too"),
+        (film, {"contact_sheet": portrait}, "the file of --portrait too"),
+        (film, {"meters": other}, "the file of --out too"),
+    ):
+        assert animate(own, out, **more) == 2
+        assert words in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not film.exists()
+
+
+@pytest.mark.parametrize("command", ["animate", "preflight"])
+def test_what_would_be_ignored_is_refused(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    for out, option, path, words in (
+        ("frames", "soundtrack", files["audio"], "png pictures have no sound"),
+        ("film.mp4", "audio-encoder", tmp_path / "none", "brings its own and would not use it"),
+    ):
+        given = files | {"out": tmp_path / out, option: path}
+        options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        assert main([command, *options]) == 2
+        assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vae_of_other_latents(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert animate(files | {"vae": DEMO_VAE}, tmp_path / "film.mp4") == 2
+    error = capsys.readouterr().err
+    assert "has 8 latent channels, " in error
+    assert "needs 4. Give the one that belongs to the checkpoint as --vae" in error
+
+
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
+def test_memory_that_runs_out_is_explained(
+    files: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Exception],
+) -> None:
+    error: Exception = kind("no room for 3 GB\nand more lines")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Animator, "film", fail)
+    assert animate(files, tmp_path / "film.mp4") == 2
+    assert "animate: memory ran out (no room for 3 GB). Choose" in capsys.readouterr().err
+    error = RuntimeError("sizes differ")
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        animate(files, tmp_path / "film.mp4")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

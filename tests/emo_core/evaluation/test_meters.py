@@ -18,6 +18,7 @@ from emo_core.evaluation.likeness import reference_net_features
 from emo_core.evaluation.meters import FilmMeters
 from emo_core.evaluation.readings import FilmReading, MeterReading
 from emo_core.pipeline import Animator
+from emo_core.sampling.clip_plan import ClipSpan, plan_clips
 from emo_core.synthetic.drawing import FaceState, draw
 from emo_core.synthetic.motion import face_states, random_motion
 from emo_core.synthetic.portrait import Portrait, random_portrait
@@ -60,9 +61,17 @@ def scrolled(num_frames: int, *, jumps: dict[int, int] | None = None) -> Tensor:
     return frames
 
 
-def read(frames: Tensor, *, portrait: Tensor | None = None, **how: object) -> FilmReading:
+def read(
+    frames: Tensor,
+    *,
+    portrait: Tensor | None = None,
+    clip_frames: int = CLIP,
+    overlap: int = 0,
+    **how: object,
+) -> FilmReading:
     portrait = frames[0].float() / 255.0 if portrait is None else portrait
-    meters = FilmMeters(portrait, **{"clip_frames": CLIP, "fps": FPS} | how)
+    clips = plan_clips(max(len(frames), 1), clip_frames=clip_frames, overlap=overlap)
+    meters = FilmMeters(portrait, **{"clips": clips, "fps": FPS} | how)
     meters.push(frames)
     return meters.finish()
 
@@ -105,6 +114,22 @@ def test_clips_that_share_frames_lie_between_the_starts_of_two() -> None:
         seams = values(reading, "seam_ratio")
         assert seams[0] is None and (max(seams[1:]) > 3.0) == is_seam
         assert (reading.seam_ratio > 1.5) == is_seam
+
+
+def test_clips_of_any_length_and_fade_have_their_own_borders() -> None:
+    """Two films that share five frames, then one without."""
+    clips = [
+        ClipSpan(0, 0, 12, 2),
+        ClipSpan(1, 10, 20, 5),
+        ClipSpan(2, 15, 27),
+        ClipSpan(3, 27, 40),
+    ]
+    for jump, wanted in ((11, 1), (12, 1), (13, None), (20, 2), (21, None), (27, 3), (28, None)):
+        reading = read(scrolled(40, jumps={jump: 6}), clips=clips)
+        assert [clip.first_frame for clip in reading.clips] == [0, 10, 15, 27]
+        found = [i for i, seam in enumerate(values(reading, "seam_ratio")) if seam and seam > 3.0]
+        assert found == ([] if wanted is None else [wanted]), jump
+        assert (reading.seam_ratio > 1.5) == (wanted is not None)
 
 
 def test_planted_colours_are_found_in_levels_of_255() -> None:
@@ -174,7 +199,8 @@ def test_lip_sync_of_silence_is_nothing(talking: Tensor) -> None:
 
 def test_any_split_gives_the_same_reading(talking: Tensor, read_features) -> None:
     frames = talking[:50].float() / 255.0
-    how = {"clip_frames": CLIP, "fps": FPS, "read_features": read_features, "voice": voice(0)}
+    clips = plan_clips(50, clip_frames=CLIP)
+    how = {"clips": clips, "fps": FPS, "read_features": read_features, "voice": voice(0)}
     readings = []
     for sizes in ([50], [1] * 50, [7, 0, 30, 12, 1]):
         meters = FilmMeters(picture(PERSON), **how)
@@ -240,8 +266,11 @@ def test_the_table_of_a_long_film_is_short_and_shows_the_worst() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: read(scrolled(2), clip_frames=0), "clips of 0 frames at 25.0 per second"),
-        (lambda: read(scrolled(2), fps=0.0), "at 0.0 per second"),
+        (lambda: read(scrolled(2), fps=0.0), "0.0 frames per second"),
+        (
+            lambda: read(scrolled(3), clips=plan_clips(2, clip_frames=1)),
+            "frame 2, but the film's clips end before it",
+        ),
         (lambda: read(scrolled(2), portrait=torch.zeros(16, 32)), "portrait of shape"),
         (lambda: read(scrolled(2), portrait=torch.zeros(8, 8, 3)), r"the portrait has \(8, 8, 3\)"),
         (

@@ -8,10 +8,10 @@ import torch
 from tiny import tiny_networks
 
 from emo_core.audio.waveform import Waveform
-from emo_core.errors import InputError
+from emo_core.errors import InputError, is_out_of_memory
 from emo_core.models.vae import VAE
 from emo_core.pipeline import AnimateSettings, Animator
-from emo_core.video.decoding import FRAMES_AT_ONCE, decode_in_parts, is_out_of_memory
+from emo_core.video.decoding import FRAMES_AT_ONCE, decode_in_parts
 
 
 def latents(num_frames, *, seed=0):
