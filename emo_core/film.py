@@ -161,14 +161,21 @@ class Film:
         ]
         return torch.stack(pictures).movedim(-1, 1).float() / 255.0
 
-    def clip(self, frames: range, *, motion: MotionReading | None) -> Clip:
+    def clip(
+        self,
+        frames: range,
+        *,
+        motion: MotionReading | None,
+        windows_motion: MotionReading | None = None,
+    ) -> Clip:
         """Some frames in a row, led by motion frames.
 
         Args:
             frames: past the film's end its last sound and speed are held.
             motion: None before the film's first frame.
+            windows_motion: leads windows of the clip that begin later; None leads them by nothing.
         """
-        return Clip(film=self, frames=tuple(frames), motion=motion)
+        return Clip(film=self, frames=tuple(frames), motion=motion, windows_motion=windows_motion)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +186,7 @@ class Clip:
     frames: tuple[int, ...]
     """Their numbers in the film."""
     motion: MotionReading | None
+    windows_motion: MotionReading | None = None
     is_conditional: bool = True
 
     @property
@@ -190,11 +198,11 @@ class Clip:
         return dataclasses.replace(self, is_conditional=False)
 
     def select(self, places: list[int]) -> Clip:
-        """Keep the frames at some places of the clip. Only from its start on they have motion."""
+        """Keep the frames at some places of the clip. Only from its start on its motion leads."""
         return dataclasses.replace(
             self,
             frames=tuple(self.frames[place] for place in places),
-            motion=self.motion if places[0] == 0 else None,
+            motion=self.motion if places[0] == 0 else self.windows_motion,
         )
 
     def share(self, backbone: Backbone, *, like: Tensor) -> SharedConditions:

@@ -79,8 +79,11 @@ class Conditioning(io.ComfyNode):
         left = film.num_frames - first_frame
         usual = sampling.clip_frames if sampling.windows is None else left
         frames = min(num_frames or usual, left)
+        motion = cls._motion(to_sample, previous)
+        # What comes before a later window is not known: it begins as the film does.
+        begins = motion if previous is None else cls._motion(to_sample, None)
         clip = film.clip(
-            range(first_frame, first_frame + frames), motion=cls._motion(to_sample, previous)
+            range(first_frame, first_frame + frames), motion=motion, windows_motion=begins
         )
         positive = [[None, {CLIP_KEY: clip}]]
         negative = [[None, {CLIP_KEY: clip.unconditional()}]]

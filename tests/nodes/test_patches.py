@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from tiny import tiny_networks
 
 from emo_core.checkpoints.emo import save_emo
+from emo_core.config import MotionConfig
 from emo_core.training.lora import Adapter, adapted_twin, adapter_lora, merged
 
 
@@ -139,12 +140,22 @@ def test_rescale_cfg_and_another_schedule_change_the_film(graph, film):
     assert difference(by_euler(other), own) > 1e-3
 
 
-def test_context_windows_see_their_own_sound(graph, pack):
-    """All 15 frames in one sampling call; windows that do not overlap are clips of their own."""
+@pytest.mark.parametrize("is_first_reference", [False, True])
+def test_context_windows_are_clips_of_their_own(pack, toy, tmp_path, is_first_reference):
+    """All 15 frames in one sampling call; windows that do not overlap hear their own sound, and
+    each begins as a film does."""
     import comfy.sample
     import comfy.samplers
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
+    motion = MotionConfig(is_first_reference=is_first_reference)
+    config = tiny_networks().config
+    config = dataclasses.replace(
+        config, sampling=dataclasses.replace(config.sampling, motion=motion)
+    )
+    networks = dataclasses.replace(tiny_networks(), config=config)
+    save_emo(networks, tmp_path / "model.safetensors", dtype=torch.float32)
+    graph = make_graph(pack, dataclasses.replace(toy, model=tmp_path / "model.safetensors"))
     speed = graph.node("HeadSpeed").execute(20.0, 25.0, 1.0, 0.2).args[0]
     model_sampling = graph.model.get_model_object("model_sampling")
     sigmas = comfy.samplers.calculate_sigmas(model_sampling, "simple", 3)
