@@ -93,14 +93,15 @@ def retake_clips(
     """Yield a film with a part made again.
 
     What lies before `retake.first` and from `retake.end` on is the old film's, bit for bit; the
-    first new clip is led by the old frames before it, and an anchor counts clips from there. A part
-    that begins less than a clip's motion frames after the film's start begins with the film.
+    first new clip is led by the old frames before it, and an anchor counts clips from there. Where
+    fewer lie before it than lead a clip, it begins with the film, and these are held.
 
     Args:
         film: the old one; its later clips are led by its own.
     """
     old, shared = _OldFilm(film), None
-    first = retake.first if retake.first >= motion.num_frames else 0
+    num_kept = retake.first if retake.first < motion.num_frames else 0
+    first = retake.first - num_kept
     end = min(retake.end, num_frames)
     led_by = motion.first
     if first:
@@ -115,13 +116,17 @@ def retake_clips(
 
     def hold(span: ClipSpan) -> Held | None:
         frames = range(span.first, span.first + clip_frames)
-        if frames.stop <= retake.last or retake.last >= num_frames:
+        is_end_seen = retake.last < min(frames.stop, num_frames)
+        if frames.start >= num_kept and not is_end_seen:
             return None
-        share = retake.share_of_old(frames)
-        return Held(old.frames(frames, since=retake.last), share)
+        share = retake.share_of_old(frames) if is_end_seen else torch.zeros(clip_frames)
+        share[: max(num_kept - frames.start, 0)] = 1.0
+        since = retake.last if frames.start >= num_kept else frames.start
+        return Held(old.frames(frames, since=since), share)
 
+    kept = old.frames(range(num_kept), since=0) if num_kept else None
     spans = plan_clips(end - first, clip_frames=clip_frames, overlap=overlap)
-    yield from clips_in_a_row(
+    for stretch in clips_in_a_row(
         make,
         [span.moved(first) for span in spans],
         led_by=led_by,
@@ -129,7 +134,13 @@ def retake_clips(
         memory=memory,
         shared=shared,
         hold=hold,
-    )
+    ):
+        num_old = max(num_kept - stretch.first, 0)
+        if num_old:
+            latents = stretch.latents.clone()
+            latents[:num_old] = kept[stretch.first : stretch.first + len(latents)]
+            stretch = Stretch(stretch.first, latents)
+        yield stretch
     if end < num_frames:
         yield from old.since(end)
 

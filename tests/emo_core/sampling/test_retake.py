@@ -96,12 +96,24 @@ def test_the_old_film_is_made_no_further_than_needed() -> None:
     assert [span.index for span, *_ in first.made] == [0, 1, 2, 3]
 
 
-def test_a_part_at_the_films_start() -> None:
-    old, new = old_film(), Takes(2)
-    part = Retake(first=1, last=6, blend_frames=4)
-    film = joined(retake_clips(generate_clips(Takes(1), **SIZES), new, part, **SIZES))
-    assert new.made[0][0].first == 0 and new.made[0][1] is None
-    assert torch.equal(film[10:], old[10:])
+@pytest.mark.parametrize("overlap", [0, 1, 2])
+@pytest.mark.parametrize(("first", "last"), [(0, 6), (1, 6), (1, 2), (1, FRAMES)])
+def test_a_part_at_the_films_start(first: int, last: int, overlap: int) -> None:
+    """Too few frames lie before it to lead a clip, so these are held and stay."""
+    sizes = SIZES | {"overlap": overlap}
+    old, new = joined(generate_clips(Takes(1), **sizes)), Takes(2)
+    part = Retake(first=first, last=last, blend_frames=4)
+    film = joined(retake_clips(generate_clips(Takes(1), **sizes), new, part, **sizes))
+    span, led_by, held = new.made[0]
+    assert span.first == 0 and led_by is None
+    assert torch.equal(film[:first], old[:first])
+    assert torch.equal(film[last + 4 :], old[last + 4 :])
+    assert not torch.isclose(film[first:last], old[first:last]).any()
+    if first:
+        assert held.share_F[0] == 1.0 and torch.equal(held.latents_FChw[0], old[0])
+        assert held.share_F[1] == 0.0
+    if last == FRAMES:
+        assert [held is not None for *_, held in new.made[1:]] == [False] * (len(new.made) - 1)
 
 
 def test_retakes_of_retakes() -> None:
