@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .replace import explaining_os_errors
+from .write import bytes_of
 
 
 class TensorOnDisk:
@@ -42,13 +43,13 @@ class TensorOnDisk:
         Raises:
             InputError: the disk is full.
         """
-        rows = rows.detach().to("cpu", self.dtype).contiguous()
+        rows = rows.to(self.dtype)
         if tuple(rows.shape[1:]) != self.row_shape or self._map is not None:
             raise ValueError(
                 f"rows of shape {tuple(rows.shape[1:])} for {self.row_shape}, or after `tensor`"
             )
         with explaining_os_errors(self.folder / "temporary file"):
-            self._file.write(rows.reshape(-1).view(torch.uint8).numpy().data)
+            self._file.write(bytes_of(rows))
         self.num_rows += len(rows)
 
     def tensor(self) -> Tensor:

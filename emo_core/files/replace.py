@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PREFIX, _ENDING = ".emo-", ".part"
-STALE_S = 24 * 3600.0
+STALE_S = 7 * 24 * 3600.0
 """Age of a hidden sibling that no living program can be writing to."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SHOWN_STEM = 60
@@ -47,8 +47,8 @@ def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
             temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
         yield temporary
         with explaining_os_errors(path):
-            if is_folder and path.exists():
-                path.rmdir()  # Windows does not rename onto an empty folder.
+            if is_folder:
+                path = _emptied(path)
             temporary.replace(path)
     except BaseException:
         if is_folder:
@@ -56,6 +56,23 @@ def replacing(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
         else:
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _emptied(path: Path) -> Path:
+    """Make way for a folder that is to become `path`, or say where else it can go: something that
+    another program put there meanwhile stays, and so does the work."""
+    number, free = 1, path
+    while free.exists():
+        try:
+            free.rmdir()  # Windows does not rename onto an empty folder.
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            number += 1
+            free = path.with_name(f"{path.name}-{number}")
+    if free != path:
+        logger.warning("%s: was filled by another program meanwhile; see %s.", path, free)
+    return free
 
 
 @contextmanager

@@ -115,8 +115,13 @@ def _check_room(path: Path, size: int) -> None:
         )
 
 
-def _write(tensor: Tensor, file: BinaryIO) -> None:
-    if not tensor.numel():  # Its strides may be any, and views fail.
-        return
+def bytes_of(tensor: Tensor) -> memoryview:
+    """All numbers of a tensor in order, copied only where they do not lie so in memory."""
     numbers = tensor.detach().cpu().contiguous().reshape(-1)
-    file.write(numbers.view(torch.uint8).numpy().data)
+    if len(numbers) < 2:  # Their strides may be any, and views fail.
+        numbers = torch.empty(len(numbers), dtype=numbers.dtype).copy_(numbers)
+    return numbers.view(torch.uint8).numpy().data
+
+
+def _write(tensor: Tensor, file: BinaryIO) -> None:
+    file.write(bytes_of(tensor))

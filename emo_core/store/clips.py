@@ -15,14 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..files.read import read_tensors
 from ..files.replace import remove_stale
 from ..files.safetensors_format import TensorSpec
-from ..files.write import write_safetensors
+from ..files.write import bytes_of, write_safetensors
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ def stored_entries(folder: Path) -> list[tuple[int, int, Path]]:
 def _checksum(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
+        value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(bytes_of(value))
     return digest.hexdigest()

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..files.write import bytes_of
+
 VALUES_PER_TENSOR = 64
 """Of a network's tensors, that are hashed."""
 
@@ -69,8 +71,7 @@ class Fingerprint:
 
     def _add_tensor(self, value: Tensor) -> None:
         self._piece(f"tensor {value.dtype} {tuple(value.shape)}")
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        self._hash.update(flat.view(torch.uint8).numpy().data if len(flat) else b"")
+        self._hash.update(bytes_of(value))
 
     def _piece(self, text: str) -> None:
         data = text.encode()

@@ -30,7 +30,7 @@ class PngSequenceWriter:
 
     The folder appears when the block has ended well, with all its frames; after any exception,
     Ctrl-C included, there is none. Every picture carries the note that it is generated. A program
-    that is killed leaves a hidden folder, which the next one that writes there a day later removes.
+    that is killed leaves a hidden folder, which the next that writes there a week later removes.
 
     Args:
         folder: a new or an empty folder, inside a folder that exists.

@@ -71,7 +71,7 @@ class Mp4Writer:
     Inside the block the film can be watched at `partial_path`, about 60 frames behind: libx264
     looks 40 frames ahead, and further with many cores. The disk holds the film twice until the
     block ends, when this file goes away. A program that is killed leaves it, playable, and a hidden
-    file, which the next film that is written there a day later removes.
+    file, which the next film that is written there a week later removes.
 
     Picture and sound last num_frames / fps, to the sample: longer sound is cut, shorter sound is
     followed by silence. Mono and stereo keep their channels and, where AAC knows it, their sample

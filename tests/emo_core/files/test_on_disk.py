@@ -31,6 +31,15 @@ def test_rows_come_back_as_one_tensor(tmp_path: Path) -> None:
     assert (tensor[2] == 7.0).all() and torch.equal(tensor[3:], rows[3:])
 
 
+def test_a_single_row_may_come_with_any_stride(tmp_path: Path) -> None:
+    """PyTorch calls it contiguous, and refuses to see it as bytes."""
+    row = torch.arange(6.0).view(2, 3)[1:, 1:2].T
+    assert row.shape == (1, 1) and row.stride() != (1, 1)
+    file = TensorOnDisk(tmp_path, row_shape=(1,))
+    file.append(row)
+    assert file.tensor().tolist() == [[4.0]]
+
+
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     file = TensorOnDisk(tmp_path, row_shape=())
     file.append(torch.arange(5.0))

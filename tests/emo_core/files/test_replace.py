@@ -73,16 +73,16 @@ def test_a_folder_that_cannot_be_written_is_explained():
         write(Path("/sys/a.mp4"), num_frames=1)
 
 
-def test_a_folder_that_someone_fills_meanwhile_is_not_overwritten(tmp_path):
-    folder = tmp_path / "frames"
-    with (
-        pytest.raises(InputError, match="frames: writing failed"),
-        replacing(folder, is_folder=True),
-    ):
+def test_a_folder_that_someone_fills_meanwhile_costs_neither_work(tmp_path, caplog):
+    folder, taken = tmp_path / "frames", tmp_path / "frames-2"
+    taken.write_bytes(b"a file")
+    with replacing(folder, is_folder=True) as own:
+        (own / "own.png").write_bytes(b"own")
         folder.mkdir()
         (folder / "other.png").write_bytes(b"other")
-    assert [item.name for item in tmp_path.iterdir()] == ["frames"]
-    assert (folder / "other.png").exists()
+    found = {item.relative_to(tmp_path).as_posix() for item in tmp_path.rglob("*")}
+    assert found == {"frames", "frames/other.png", "frames-2", "frames-3", "frames-3/own.png"}
+    assert "frames-3" in caplog.text
 
 
 def test_what_is_shown_meanwhile_overwrites_nothing_and_goes(tmp_path):

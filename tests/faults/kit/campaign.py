@@ -2,7 +2,7 @@
 
 The rule: every clip that was finished is still there, byte for byte; only missing ones were made,
 in order; at most one clip was begun in vain; and nothing half done is left, but what a killed
-program leaves: its film so far, which plays, and hidden files that go a day later.
+program leaves: its film so far, which plays, and hidden files that go a week later.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ class Campaign:
         for path in left:
             assert is_killed, f"{path} is left"
             if path.name.startswith(".emo-"):
-                day_ago = time.time() - STALE_S - 1
-                os.utime(path, (day_ago, day_ago))
+                week_ago = time.time() - STALE_S - 1
+                os.utime(path, (week_ago, week_ago))
             else:
                 assert path.name == "film.partial.mp4"
                 self.check_partial_film(path)
