@@ -13,7 +13,8 @@ from .paths import (
     AUDIO_ENCODERS,
     MODELS,
     checkpoint_files,
-    files_beside,
+    checkpoint_state,
+    file_state,
     model_files,
     model_path,
 )
@@ -69,7 +70,7 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **others: object) -> tuple:
         """Load again when a file of the checkpoint was replaced."""
-        return files_beside(model_path(MODELS, model_name))
+        return checkpoint_state(model_path(MODELS, model_name))
 
     @classmethod
     def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
@@ -103,6 +104,11 @@ class LoadAudioEncoder(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, audio_encoder_name: str) -> tuple:
+        """Load again when the file was replaced."""
+        return file_state(model_path(AUDIO_ENCODERS, audio_encoder_name))
 
     @classmethod
     def execute(cls, audio_encoder_name: str) -> io.NodeOutput:

@@ -18,6 +18,8 @@ MODELS = "emo"
 AUDIO_ENCODERS = "audio_encoders"
 STORE_FOLDER = "emo_clips"
 """In ComfyUI's user folder."""
+FileState = tuple[str, int, int]
+"""Name, size in bytes, time of the last change in nanoseconds."""
 
 
 def register_folders() -> None:
@@ -50,11 +52,21 @@ def model_path(folder: str, name: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
-def files_beside(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of the tensor files in a file's folder."""
+def checkpoint_state(path: Path) -> tuple[FileState, ...]:
+    """Of a model's file and of those beside it that may belong to it, not of other models."""
     endings = {".safetensors", *PICKLE_ENDINGS}
-    found = [(entry, entry.stat()) for entry in path.parent.iterdir() if entry.suffix in endings]
-    return tuple(sorted((entry.name, stat.st_size, stat.st_mtime_ns) for entry, stat in found))
+    beside = [
+        file
+        for file in path.parent.iterdir()
+        if file != path and file.suffix in endings and file.name.startswith(PART_STEMS)
+    ]
+    return tuple(sorted(file_state(file) for file in (path, *beside) if file.is_file()))
+
+
+def file_state(path: Path) -> FileState:
+    """What changes when a file is replaced."""
+    stat = path.stat()
+    return path.name, stat.st_size, stat.st_mtime_ns
 
 
 def store_path() -> Path:

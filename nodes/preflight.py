@@ -32,6 +32,7 @@ from ..emo_core.preflight.findings import (
     REFUSED,
     DiskUse,
     Finding,
+    free_bytes,
     judge_disks,
     judge_memory,
     worst,
@@ -56,6 +57,7 @@ WEIGHTS = {"reference_weight": 1.0, "audio_weight": 1.0, "speed_weight": 1.0}
 """No weight changes what a step costs."""
 STEREO_BYTES_PER_S = 2 * AAC_MAX_BIT_RATE / 8
 """The most that the film's sound takes."""
+GIGABYTE = 10**9
 IMAGE_BYTES = 12
 """Per pixel and frame of IMAGE."""
 SIZE_ADVICE = "Encode the portrait at a smaller size in 'EMO Reference Encode'"
@@ -122,6 +124,12 @@ class Preflight(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> list[int]:
+        """Measure again when disks have become fuller or emptier."""
+        folders = (temp_folder(), _output_folder(), store_path())
+        return [free_bytes(folder) // GIGABYTE for folder in folders]
 
     @classmethod
     def execute(
@@ -301,11 +309,14 @@ def _disk_uses(plan: FilmPlan, costs: Costs | None) -> list[DiskUse]:
         frame_bytes = least_frame_bytes(plan, is_mp4=True)
     film = round(plan.num_frames * frame_bytes)
     latents = plan.num_frames * plan.latent_bytes
-    output = Path(folder_paths.get_output_directory())
     return [
         DiskUse(folder=temp_folder(), what="film in temp", num_bytes=2 * film + latents),
-        DiskUse(folder=output, what="saved film", num_bytes=film),
+        DiskUse(folder=_output_folder(), what="saved film", num_bytes=film),
         DiskUse(
             folder=store_path(), what="clip store", num_bytes=min(plan.store_bytes, LARGEST_BYTES)
         ),
     ]
+
+
+def _output_folder() -> Path:
+    return Path(folder_paths.get_output_directory())

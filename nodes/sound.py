@@ -12,12 +12,18 @@ AudioDict = dict[str, Tensor | int]
 """{"waveform": (1, C, N) float32, "sample_rate": int}"""
 
 
-def waveform_of(audio: AudioDict, *, node: str) -> Waveform:
+def waveform_of(audio: AudioDict | None, *, node: str) -> Waveform:
     """Take the one sound of an AUDIO.
 
     Raises:
-        InputError: names `node`; a batch of several sounds.
+        InputError: names `node`; there is none, as ComfyUI hands on of a video without sound, or a
+            batch of several.
     """
+    if audio is None:
+        raise InputError(
+            f"{node}: the AUDIO is empty. Expected a sound; the video it comes from has no audio "
+            "track, so connect Load Audio or another video."
+        )
     samples = audio["waveform"]
     if samples.shape[0] != 1:
         raise InputError(

@@ -127,8 +127,9 @@ def check_waveform(waveform: Waveform, *, name: str) -> None:
     """Raise InputError unless there is something in the waveform that a face could follow.
 
     Refused are zero length, NaN or infinite samples, and silence from beginning to end (peak below
-    `SILENCE_PEAK`): a wholly silent file is far more often a muted track than a wish. Silence is
-    fine where a waveform is only carried along, so reading and writing accept it.
+    `SILENCE_PEAK`), of the channels or of their mean: a wholly silent file is far more often a
+    muted track than a wish. Silence is fine where a waveform is only carried along, so reading and
+    writing accept it.
 
     Args:
         name: what the message calls the waveform: its path, or the input it came from.
@@ -140,6 +141,12 @@ def check_waveform(waveform: Waveform, *, name: str) -> None:
             f"{name}: the sound is silent; its loudest sample is {peak:.1e}. Expected speech or "
             f"song with a peak of at least {SILENCE_PEAK:.0e}; check that the right track was "
             "exported and that it is not muted."
+        )
+    if max(piece.mean(dim=0).abs().amax().item() for piece in waveform.stretches()) < SILENCE_PEAK:
+        raise InputError(
+            f"{name}: its {len(waveform.samples)} channels cancel each other, so their mean, which "
+            "the face would follow, is silent. Expected channels that say the same; one of them "
+            "was turned upside down: use a single channel."
         )
 
 

@@ -68,12 +68,13 @@ def grow_mask(mask_HW: Tensor, *, growth: float) -> Tensor:
         return mask_HW
     reach_y = round(growth * float(rows.max() - rows.min() + 1))
     reach_x = round(growth * float(columns.max() - columns.min() + 1))
-    return functional.max_pool2d(
-        mask_HW[None, None],
-        (2 * reach_y + 1, 2 * reach_x + 1),
-        stride=1,
-        padding=(reach_y, reach_x),
-    )[0, 0]
+    grown = mask_HW[None, None]
+    # The largest of a square is the largest of its rows' largest: each way by itself costs its
+    # length, and not its area, per pixel.
+    for reach in ((reach_y, 0), (0, reach_x)):
+        size = tuple(2 * side + 1 for side in reach)
+        grown = functional.max_pool2d(grown, size, stride=1, padding=reach)
+    return grown[0, 0]
 
 
 def feather_mask(mask_HW: Tensor, *, radius: float) -> Tensor:

@@ -83,26 +83,26 @@ def judge_disks(
     uses: Iterable[DiskUse],
     *,
     advice: str,
-    free_bytes: Callable[[Path], int] | None = None,
+    free_on: Callable[[Path], int] | None = None,
 ) -> list[Finding]:
     """Compare what comes to lie on each disk with its free space.
 
     Args:
         uses: folders that do not exist yet count for the disk that they would lie on.
-        free_bytes: of the disk that a folder is on; None asks the system.
+        free_on: free bytes of the disk that a folder is on; None asks the system.
 
     Returns:
         One finding per disk: refused where it does not fit, a warning where twice as much would
         not.
     """
-    free_bytes = _free_bytes if free_bytes is None else free_bytes
+    free_on = free_bytes if free_on is None else free_on
     by_disk: dict[int, list[DiskUse]] = {}
     for use in uses:
         by_disk.setdefault(_existing(use.folder).stat().st_dev, []).append(use)
     found = []
     for together in by_disk.values():
         folder = _existing(together[0].folder)
-        needed, free = sum(use.num_bytes for use in together), free_bytes(folder)
+        needed, free = sum(use.num_bytes for use in together), free_on(folder)
         level = FITS if needed * DISK_MARGIN <= free else WARNING
         if needed > free:
             level = REFUSED
@@ -133,8 +133,9 @@ def size_text(num_bytes: float) -> str:
     return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
 
 
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
+def free_bytes(folder: Path) -> int:
+    """Of the disk that a folder lies on, or would lie on."""
+    return shutil.disk_usage(_existing(folder)).free
 
 
 def _existing(folder: Path) -> Path:

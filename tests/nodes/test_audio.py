@@ -91,3 +91,8 @@ def test_the_voice_gate_silences_pauses_of_what_is_encoded(graph):
     both = {"waveform": samples.repeat(2, 1, 1), "sample_rate": rate}
     with pytest.raises(ValueError, match="EMO Voice Gate: the AUDIO is a batch of 2 sounds"):
         graph.node("VoiceGate").execute(both, -45.0, 10.0, 20.0)
+    # What ComfyUI's Get Video Components hands on of a video without sound.
+    with pytest.raises(ValueError, match="EMO Voice Gate: the AUDIO is empty"):
+        graph.node("VoiceGate").execute(None, -45.0, 10.0, 20.0)
+    with pytest.raises(ValueError, match="EMO Audio Encode: the AUDIO is empty"):
+        graph.node("AudioEncode").execute(graph.model, None, 0.0)

@@ -270,3 +270,15 @@ def test_stop_ends_the_prompt_before_the_sampler(cramped):
     assert warned.status == "success", warned.error
     assert "refused  disk of" in warned.outputs["preflight"]["text"][0]
     assert warned.executed.index("preflight") < warned.executed.index("sampler")
+
+
+def test_it_is_measured_again_when_a_disk_has_room_again(graph, monkeypatch):
+    node = graph.node("Preflight")
+    free = 5.2e9
+    usage = lambda folder: shutil._ntuple_diskusage(10**12, 0, int(free))  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    before = node.fingerprint_inputs()
+    free = 5.1e9
+    assert node.fingerprint_inputs() == before
+    free = 9e9
+    assert node.fingerprint_inputs() != before

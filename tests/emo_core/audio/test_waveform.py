@@ -168,6 +168,7 @@ def test_a_part_outside_the_sound_is_refused(tmp_path, start_s, end_s):
         (torch.zeros(1, 0), "no samples"),
         (torch.full((2, 50), math.inf), "100 of 100 samples"),
         (torch.full((1, 50), 9e-6), "silent"),
+        (torch.tensor([[0.5] * 50, [-0.5] * 50]), "2 channels cancel each other"),
     ],
 )
 def test_unusable_waveforms_are_refused(samples, words):

@@ -54,6 +54,17 @@ def test_a_mask_grows_by_its_own_size_and_a_frame_of_none_stays():
     assert not grow_mask(torch.zeros(9, 9), growth=1.0).any()
 
 
+def test_a_mask_of_any_shape_grows_by_a_rectangle():
+    mask = (torch.rand(40, 56, generator=torch.Generator().manual_seed(0)) > 0.97).float()
+    grown = grow_mask(mask, growth=0.1)
+    rows, columns = torch.nonzero(mask, as_tuple=True)
+    reach_y, reach_x = (round(0.1 * float(n.max() - n.min() + 1)) for n in (rows, columns))
+    wanted = torch.zeros_like(mask)
+    for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
+        wanted[max(y - reach_y, 0) : y + reach_y + 1, max(x - reach_x, 0) : x + reach_x + 1] = 1.0
+    assert 0.0 < wanted.mean() < 1.0 and torch.equal(grown, wanted)
+
+
 def test_feathering_softens_the_edge_only():
     mask = torch.zeros(64, 64)
     mask[:, :32] = 1.0
