@@ -33,6 +33,11 @@ class Takes:
         return latents if held is None else held.mixed(latents, held.latents_FChw)
 
 
+class Rounding(Takes):
+    def __call__(self, span: ClipSpan, motion: Tensor | None, held: Held | None) -> Tensor:
+        return super().__call__(span, motion, held) + 1e-4
+
+
 SIZES = {"num_frames": FRAMES, "clip_frames": CLIP, "motion": Motion(num_frames=MOTION)}
 
 
@@ -99,9 +104,10 @@ def test_the_old_film_is_made_no_further_than_needed() -> None:
 @pytest.mark.parametrize("overlap", [0, 1, 2])
 @pytest.mark.parametrize(("first", "last"), [(0, 6), (1, 6), (1, 2), (1, FRAMES)])
 def test_a_part_at_the_films_start(first: int, last: int, overlap: int) -> None:
-    """Too few frames lie before it to lead a clip, so these are held and stay."""
+    """Too few frames lie before it to lead a clip, so these are held and stay, though a sampler
+    hardly gives held frames back to the last digit."""
     sizes = SIZES | {"overlap": overlap}
-    old, new = joined(generate_clips(Takes(1), **sizes)), Takes(2)
+    old, new = joined(generate_clips(Takes(1), **sizes)), Rounding(2)
     part = Retake(first=first, last=last, blend_frames=4)
     film = joined(retake_clips(generate_clips(Takes(1), **sizes), new, part, **sizes))
     span, led_by, held = new.made[0]
