@@ -59,8 +59,8 @@ def sampling_fingerprint(
     computed = f"{patcher.model_dtype()} in {patcher.model.get_dtype_inference()} on {device}"
     fingerprint.add("computed", computed)
     fingerprint.add("backbone", tensors_fingerprint(checkpoint.views("backbone")))
-    read_by = open_checkpoint(net.path).views("reference_net")
-    fingerprint.add("reference_net", tensors_fingerprint(read_by))
+    read_by = checkpoint if net.path == checkpoint.path else open_checkpoint(net.path)
+    fingerprint.add("reference_net", tensors_fingerprint(read_by.views("reference_net")))
     fingerprint.add("read in", f"{net.weight_dtype}, {net.patcher.model.compute_dtype}")
     if checkpoint.config.sampling.motion.is_decoded:
         fingerprint.add("vae", tensors_fingerprint(reference.vae.first_stage_model.state_dict()))
