@@ -51,7 +51,7 @@ def test_what_shares_a_disk_is_added_up(tmp_path: Path, free: int, level: str) -
         DiskUse(folder=tmp_path, what="film", num_bytes=2 * GB),
         DiskUse(folder=tmp_path / "not" / "yet", what="clip store", num_bytes=GB),
     ]
-    (finding,) = judge_disks(uses, advice="Free some.", free_bytes=lambda folder: free)
+    (finding,) = judge_disks(uses, advice="Free some.", free_on=lambda folder: free)
     assert (finding.level, finding.needed_bytes, finding.available_bytes) == (level, 3 * GB, free)
     assert finding.parts == "film 2.0 GB, clip store 1.0 GB"
     assert str(tmp_path) in finding.what
@@ -63,7 +63,7 @@ def test_other_disks_are_judged_by_themselves(tmp_path: Path) -> None:
         pytest.skip("only one disk here")
     uses = [DiskUse(folder=folder, what="film", num_bytes=2 * GB) for folder in (tmp_path, other)]
     free = {tmp_path: GB, other: 10 * GB}
-    found = judge_disks(uses, advice="Free some.", free_bytes=free.__getitem__)
+    found = judge_disks(uses, advice="Free some.", free_on=free.__getitem__)
     assert [finding.level for finding in found] == ["refused", "fits"]
     assert worst(found) == "refused"
 
