@@ -352,34 +352,6 @@ def test_detections_of_another_form_or_picture_are_refused(loaded: Loaded) -> No
             place(loaded.graph.reference, 0.1, 0, **inputs)
 
 
-def test_names_of_files_are_the_same_on_every_system(pack, monkeypatch) -> None:
-    import folder_paths
-    from emo_pack.nodes.paths import checkpoint_files
-
-    names = ["hallo\\net.pth", "echomimic/denoising_unet.pth", "echomimic\\motion_module.pth"]
-    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: names)
-    assert checkpoint_files() == ["hallo/net.pth", "echomimic/denoising_unet.pth"]
-
-
-def test_a_checkpoint_is_loaded_again_when_its_own_files_change_and_not_for_others(
-    pack, tmp_path
-) -> None:
-    from emo_pack.nodes.paths import checkpoint_state
-
-    main = tmp_path / "denoising_unet.pth"
-    for name in (main.name, "motion_module.pth", "another.safetensors", "notes.txt"):
-        (tmp_path / name).write_bytes(b"1")
-    (tmp_path / "reference_unet.pth").symlink_to(tmp_path / "gone")
-    before = checkpoint_state(main)
-    assert [name for name, *_ in before] == [main.name, "motion_module.pth"]
-    (tmp_path / "another.safetensors").write_bytes(b"12")
-    assert checkpoint_state(main) == before
-    for changed in (main, tmp_path / "motion_module.pth"):
-        changed.write_bytes(b"12")
-        assert checkpoint_state(main) != before
-        before = checkpoint_state(main)
-
-
 def family(loaded: Loaded) -> str:
     return loaded.animator.networks.config.family
 
