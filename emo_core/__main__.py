@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        said = str(error).partition("\n")[0] or type(error).__name__
         sys.stderr.write(
-            f"error: {chosen.command}: memory ran out ({str(error).splitlines()[0]}). Choose a "
-            "smaller --width and --height, a shorter clip or --dtype bfloat16, or end other "
-            "programs.\n"
+            f"error: {chosen.command}: memory ran out ({said}). Expected room for what was asked "
+            "for; choose smaller pictures or numbers, or end other programs.\n"
         )
         return 2
 

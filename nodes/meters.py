@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
 from ..emo_core.audio.waveform import Waveform
 from ..emo_core.evaluation.meters import FilmMeters
 from ..emo_core.models.unet import Features
-from ..emo_core.sampling.clip_plan import ClipSpan, plan_clips
+from ..emo_core.sampling.clip_plan import plan_joined_clips
 from .loading import read_motion
 from .types import Reference
 
@@ -46,7 +45,7 @@ def film_meters(
     sampling = reference.net.config.sampling
     return FilmMeters(
         portrait,
-        clips=clips_of_pieces(
+        clips=plan_joined_clips(
             lengths,
             clip_frames=sampling.clip_frames,
             overlap=sampling.clip_overlap,
@@ -56,23 +55,3 @@ def film_meters(
         read_features=read_features,
         voice=voice,
     )
-
-
-def clips_of_pieces(
-    lengths: Sequence[int], *, clip_frames: int, overlap: int, crossfade: int
-) -> list[ClipSpan]:
-    """Where clips begin in a film that is joined of pieces.
-
-    A piece no longer than a clip is one; others are films, of clips that share `overlap` frames.
-    """
-    spans: list[ClipSpan] = []
-    start = 0
-    for length in lengths:
-        # Of the pieces before, nothing begins where this one fades in.
-        spans = [span for span in spans if span.first < start]
-        if spans:
-            spans[-1] = replace(spans[-1], num_shared=crossfade)
-        inside = plan_clips(length, clip_frames=clip_frames, overlap=overlap)
-        spans += [replace(span.moved(start), index=len(spans) + span.index) for span in inside]
-        start += length - crossfade
-    return spans

@@ -135,14 +135,17 @@ def check_waveform(waveform: Waveform, *, name: str) -> None:
         name: what the message calls the waveform: its path, or the input it came from.
     """
     _check_samples(waveform, name=name)
-    peak = max(piece.abs().amax().item() for piece in waveform.stretches())
+    peak = mixed_peak = 0.0
+    for piece in waveform.stretches():
+        peak = max(peak, piece.abs().amax().item())
+        mixed_peak = max(mixed_peak, piece.mean(dim=0).abs().amax().item())
     if peak < SILENCE_PEAK:
         raise InputError(
             f"{name}: the sound is silent; its loudest sample is {peak:.1e}. Expected speech or "
             f"song with a peak of at least {SILENCE_PEAK:.0e}; check that the right track was "
             "exported and that it is not muted."
         )
-    if max(piece.mean(dim=0).abs().amax().item() for piece in waveform.stretches()) < SILENCE_PEAK:
+    if mixed_peak < SILENCE_PEAK:
         raise InputError(
             f"{name}: its {len(waveform.samples)} channels cancel each other, so their mean, which "
             "the face would follow, is silent. Expected channels that say the same; one of them "

@@ -35,7 +35,6 @@ def run(options: argparse.Namespace) -> None:
     made = gather_film(options)
     film, plan = made.film, made.plan()
     check_room(plan, options.out, store=options.store, is_mp4=is_mp4(options.out))
-    colours = made.colours
     store = None if options.store is None else ClipStore(options.store)
     sheet = _Sheet(film.num_frames) if options.contact_sheet else None
     meters = None if options.meters is None else _meters(made)
@@ -43,8 +42,8 @@ def run(options: argparse.Namespace) -> None:
         if isinstance(writer, Mp4Writer):
             logger.info("%s: can be watched while the film is made", writer.partial_path)
         for frames in _with_progress(made, plan, store):
-            if colours is not None:
-                frames = colours.push(frames)
+            if made.colours is not None:
+                frames = made.colours.push(frames)
             writer.write(frames)
             if sheet is not None:
                 sheet.add(frames)

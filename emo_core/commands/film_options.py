@@ -143,7 +143,7 @@ def gather_film(options: argparse.Namespace) -> FilmToMake:
     _check_files(options)
     portrait = read_image(options.portrait)
     # Long sounds lie on the disk, where the film will lie.
-    folder = options.out.parent if options.out.parent.is_dir() else None
+    folder = options.out.parent
     sound = read_audio(options.audio, start_s=options.start, end_s=options.end, folder=folder)
     check_waveform(sound, name=str(options.audio))
     soundtrack = sound

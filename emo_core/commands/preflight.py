@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import is_out_of_memory as no_room_for
+from ..errors import is_out_of_memory
 from ..preflight.costs import Costs
 from ..preflight.disk import DISK_ADVICE, disk_uses, least_frame_bytes
 from ..preflight.findings import REFUSED, Finding, judge_disks, judge_memory
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
             prepare_s=prepare_s,
             open_scratch=open_scratch,
         )
-    except RuntimeError as error:
-        if not no_room_for(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         costs = None
     report = Report(plan=plan, costs=costs, findings=_findings(options, made, plan, costs))
@@ -73,14 +73,12 @@ def _findings(
         is_mp4=is_mp4(options.out),
     )
     return [
-        *_memory_findings(device, plan, is_out_of_memory=costs is None),
+        *_memory_findings(device, plan, has_run_out=costs is None),
         *judge_disks(uses, advice=DISK_ADVICE),
     ]
 
 
-def _memory_findings(
-    device: torch.device, plan: FilmPlan, *, is_out_of_memory: bool
-) -> list[Finding]:
+def _memory_findings(device: torch.device, plan: FilmPlan, *, has_run_out: bool) -> list[Finding]:
     found = []
     card, machine = vram(device), ram()
     for name, memory, advice in (("VRAM", card, VRAM_ADVICE), ("RAM", machine, RAM_ADVICE)):
@@ -91,7 +89,7 @@ def _memory_findings(
         needed, parts = memory.peak + growing, "peak of the first clips"
         if growing:
             parts += ", and latents of the whole film"
-        if is_out_of_memory and is_device:
+        if has_run_out and is_device:
             needed, parts = max(needed, memory.total + 1), "the first clips ran out of it"
         found.append(
             judge_memory(

@@ -6,6 +6,7 @@ Frames are floats of 0..1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -215,26 +216,38 @@ def seam_ratio(differences_CF: list[np.ndarray], *, clip_frames: int, overlap: i
     Raises:
         InputError: no film is longer than a clip.
     """
-    borders: list[list[np.ndarray]] = [[] for _ in range(overlap + 1)]
-    within = []
+    across: list[np.ndarray] = []
+    within: list[np.ndarray] = []
     for differences in differences_CF:
-        num_frames = len(differences) + 1
-        spans = plan_clips(num_frames, clip_frames=clip_frames, overlap=overlap)
-        firsts = np.array([span.first for span in spans[1:]], dtype=int)
+        spans = plan_clips(len(differences) + 1, clip_frames=clip_frames, overlap=overlap)
         is_within = np.ones(len(differences), dtype=bool)
-        for shared, border in enumerate(borders):
+        for span in spans[1:]:
             # Entry f - 1 is the change into frame f.
-            border.append(differences[firsts + shared - 1])
-            is_within[firsts + shared - 1] = False
+            border = slice(span.first - 1, span.first + overlap)
+            across.append(differences[border])
+            is_within[border] = False
         within.append(differences[is_within])
-    across_all = [np.concatenate(border) for border in borders]
     within_all = np.concatenate(within)
-    if len(across_all[0]) == 0 or len(within_all) == 0:
+    if not across or len(within_all) == 0:
         raise InputError(
-            f"Seams: {len(across_all[0])} clip borders and {len(within_all)} other frame pairs, "
-            "expected both. Measure films of at least two clips of two frames."
+            f"Seams: {len(across)} clip borders and {len(within_all)} other frame pairs, expected "
+            "both. Measure films of at least two clips of two frames."
         )
-    return change_ratio(max(across.mean() for across in across_all), within_all)
+    return border_ratio(across, within_all)
+
+
+def border_ratio(across: Sequence[np.ndarray], within: np.ndarray) -> float:
+    """Differences across borders over the mean of those within clips.
+
+    Args:
+        across: of each border, [1 + frames that its clips share], or fewer at a film's end; the
+            place of all borders with the greatest mean counts.
+    """
+    means = [
+        np.mean([border[place] for border in across if len(border) > place])
+        for place in range(max(map(len, across)))
+    ]
+    return change_ratio(max(means), within)
 
 
 def change_ratio(across: float, within: np.ndarray) -> float:

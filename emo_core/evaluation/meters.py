@@ -24,6 +24,7 @@ from ..video.frame_bytes import frames_as_bytes
 from .likeness import FeatureLikeness, Likeness, PixelLikeness, ReadFeatures
 from .measures import (
     MAX_LAG_FRAMES,
+    border_ratio,
     change_ratio,
     color_drift,
     correlation,
@@ -204,16 +205,10 @@ class FilmMeters:
         self._waiting = []
 
     def _seam_ratio(self) -> float | None:
-        """Of the film, as `measures.seam_ratio`: the place that changes most in the mean counts."""
+        """Of the film; None without a border or anything within clips."""
         across = [clip.across for clip in self._clips if len(clip.across)]
         within = [clip.within for clip in self._clips if len(clip.within)]
-        if not across or not within:
-            return None
-        means = [
-            np.mean([changes[place] for changes in across if len(changes) > place])
-            for place in range(max(map(len, across)))
-        ]
-        return change_ratio(max(means), np.concatenate(within))
+        return border_ratio(across, np.concatenate(within)) if across and within else None
 
     def _readings(self, lip_sync_by_clip: list[float | None]) -> tuple[MeterReading, ...]:
         if not self._clips:

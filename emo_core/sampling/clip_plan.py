@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import InputError
@@ -58,3 +59,27 @@ def plan_clips(num_frames: int, *, clip_frames: int, overlap: int = 0) -> list[C
         )
         for index, first in enumerate(firsts)
     ]
+
+
+def plan_joined_clips(
+    lengths: Sequence[int], *, clip_frames: int, overlap: int, crossfade: int
+) -> list[ClipSpan]:
+    """Say where clips begin in a film that is joined of pieces, as `video.joining` joins them.
+
+    A piece no longer than a clip is one; others are films, of clips that share `overlap` frames.
+
+    Args:
+        lengths: frames of each piece.
+        crossfade: frames that neighbours share.
+    """
+    spans: list[ClipSpan] = []
+    start = 0
+    for length in lengths:
+        # Of the pieces before, nothing begins where this one fades in.
+        spans = [span for span in spans if span.first < start]
+        if spans:
+            spans[-1] = replace(spans[-1], num_shared=crossfade)
+        inside = plan_clips(length, clip_frames=clip_frames, overlap=overlap)
+        spans += [replace(span.moved(start), index=len(spans) + span.index) for span in inside]
+        start += length - crossfade
+    return spans

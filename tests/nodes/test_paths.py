@@ -27,3 +27,18 @@ def test_a_checkpoint_is_loaded_again_when_its_own_files_change_and_not_for_othe
         changed.write_bytes(b"12")
         assert checkpoint_state(main) != before
         before = checkpoint_state(main)
+
+
+def test_an_audio_encoder_is_loaded_again_when_its_file_was_replaced(
+    pack, tmp_path, monkeypatch
+) -> None:
+    import folder_paths
+    from emo_pack.nodes.loaders import LoadAudioEncoder
+
+    file = tmp_path / "wav2vec2.safetensors"
+    file.write_bytes(b"1")
+    monkeypatch.setattr(folder_paths, "get_full_path_or_raise", lambda *names: str(file))
+    before = LoadAudioEncoder.fingerprint_inputs(file.name)
+    assert LoadAudioEncoder.fingerprint_inputs(file.name) == before
+    file.write_bytes(b"12")
+    assert LoadAudioEncoder.fingerprint_inputs(file.name) != before
