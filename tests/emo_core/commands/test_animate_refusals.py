@@ -112,8 +112,12 @@ def test_bad_settings(
 
 
 def test_bad_outputs(
-    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    files: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # Empty, so that it might take pictures but for its name.
     for out in (tmp_path / "none" / "film.mp4", tmp_path / "film.avi", Path(".")):
         assert animate(files, out) == 2
         assert f"{out}:" in capsys.readouterr().err
